@@ -17,14 +17,21 @@ type Address struct {
 // ErrAddress reports a string that is not a mailbox.
 var ErrAddress = errors.New("not a mailbox")
 
+// Limits of RFC 5321 section 4.5.3.1: a path has 256 octets with its brackets.
+const (
+	maxLocalPart = 64
+	maxMailbox   = 254
+)
+
 // ParseAddress reads a mailbox without angle brackets, strictly: no comments,
 // no white space, no source route, local part at most 64 octets, the whole at
-// most 254. A quoted local part is unquoted and kept in its shortest form.
+// most 254. A quoted local part is unquoted and kept in its shortest form; an
+// empty one is refused, for software that drops the quotes sees no mailbox.
 // Octets above 127 are refused unless allowUTF8 (SMTPUTF8) is set; U-labels of
 // the domain count as such octets.
 func ParseAddress(s string, allowUTF8 bool) (Address, error) {
-	if len(s) > 254 {
-		return Address{}, fmt.Errorf("%w: longer than 254 octets", ErrAddress)
+	if len(s) > maxMailbox {
+		return Address{}, fmt.Errorf("%w: longer than %d octets", ErrAddress, maxMailbox)
 	}
 	if !allowUTF8 && !isASCII(s) {
 		return Address{}, fmt.Errorf("%w: non-ASCII without SMTPUTF8", ErrAddress)
@@ -36,36 +43,47 @@ func ParseAddress(s string, allowUTF8 bool) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
-	if len(local) > 64 {
-		return Address{}, fmt.Errorf("%w: local part longer than 64 octets", ErrAddress)
+	if strings.Contains(rest, "_") {
+		return Address{}, fmt.Errorf("%w: underscore in domain", ErrAddress)
 	}
 	domain, err := parseAddressDomain(rest)
 	if err != nil {
 		return Address{}, fmt.Errorf("%w: %w", ErrAddress, err)
 	}
-	return Address{local, domain}, nil
+	return NewAddress(local, domain)
 }
 
 // NewAddress joins a local part without quoting, as go-smtp hands it over, and
 // a domain.
 func NewAddress(local string, domain Domain) (Address, error) {
-	if local == "" || len(local) > 64 || domain.IsZero() || !utf8.ValidString(local) {
-		return Address{}, ErrAddress
+	a := Address{local, domain}
+	switch {
+	case local == "" || len(local) > maxLocalPart:
+		return Address{}, fmt.Errorf("%w: local part of %d octets", ErrAddress, len(local))
+	case domain.IsZero():
+		return Address{}, fmt.Errorf("%w: no domain", ErrAddress)
+	case !utf8.ValidString(local):
+		return Address{}, fmt.Errorf("%w: not UTF-8", ErrAddress)
+	case hasControl(local):
+		return Address{}, fmt.Errorf("%w: control character in local part", ErrAddress)
+	case len(a.String()) > maxMailbox: // conversion to A-labels can make it longer
+		return Address{}, fmt.Errorf("%w: longer than %d octets", ErrAddress, maxMailbox)
 	}
-	for _, r := range local {
-		if r < ' ' || r == 0x7f {
-			return Address{}, fmt.Errorf("%w: control octet in local part", ErrAddress)
-		}
-	}
-	return Address{local, domain}, nil
+	return a, nil
+}
+
+// hasControl finds C0 and C1 controls and the line ends of Unicode.
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, isControl)
+}
+
+func isControl(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029
 }
 
 func parseAddressDomain(s string) (Domain, error) {
 	if strings.HasPrefix(s, "[") {
 		return parseLiteral(s)
-	}
-	if strings.Contains(s, "_") {
-		return Domain{}, fmt.Errorf("%w: underscore in %q", ErrDomain, s)
 	}
 	return ParseDomain(s)
 }
@@ -90,7 +108,7 @@ func cutQuoted(s string) (local, domain string, err error) {
 		switch {
 		case c == '"':
 			rest, ok := strings.CutPrefix(s[i+1:], "@")
-			if !ok || b.Len() == 0 {
+			if !ok {
 				return "", "", fmt.Errorf("%w: quoted local part", ErrAddress)
 			}
 			return b.String(), rest, nil
@@ -186,11 +204,19 @@ func (a Address) EqualFold(b Address) bool {
 func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // UnmarshalText reads what MarshalText wrote; empty is the null reverse-path.
-func (a *Address) UnmarshalText(b []byte) (err error) {
+func (a *Address) UnmarshalText(b []byte) error {
+	*a = Address{}
 	if len(b) == 0 {
-		*a = Address{}
 		return nil
 	}
-	*a, err = ParseAddress(string(b), true)
+	local, rest, err := cutLocalPart(string(b))
+	if err != nil {
+		return err
+	}
+	domain, err := parseAddressDomain(rest)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrAddress, err)
+	}
+	*a, err = NewAddress(local, domain)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -30,6 +31,9 @@ func ParseDomain(s string) (Domain, error) {
 	}
 	name := s
 	if !isASCII(s) {
+		if !utf8.ValidString(s) || strings.ContainsRune(s, utf8.RuneError) {
+			return Domain{}, fmt.Errorf("%w: %q is not UTF-8", ErrDomain, s)
+		}
 		ascii, err := domainProfile.ToASCII(s)
 		if err != nil {
 			return Domain{}, fmt.Errorf("%w: %q", ErrDomain, s)

@@ -45,9 +45,12 @@ func ParseID(s string) (ID, error) {
 		return 0, fmt.Errorf("%w: %q has not %d characters", ErrID, s, idLength)
 	}
 	var v uint64
-	lower := strings.ToLower(s)
 	for i := range idLength {
-		n := strings.IndexByte(idAlphabet, lower[i])
+		c := s[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		n := strings.IndexByte(idAlphabet, c)
 		if n < 0 || (i == 0 && n > 7) {
 			return 0, fmt.Errorf("%w: %q", ErrID, s)
 		}

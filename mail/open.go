@@ -55,6 +55,9 @@ func (r *messageReader) Read(p []byte) (int, error) {
 	for len(r.cuts) > 0 && r.pos == r.cuts[0].Offset {
 		n, err := io.CopyN(io.Discard, r.content, r.cuts[0].Length)
 		r.pos += n
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil {
 			return 0, fmt.Errorf("skip a cut: %w", err)
 		}

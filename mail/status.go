@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -79,8 +80,9 @@ func (s Status) String() string {
 }
 
 // SafeText makes text of a stranger fit for logs, traces, notices and the
-// store: control octets become spaces, octets that are no UTF-8 become
-// question marks, and at most limit octets are kept.
+// store: control characters and those that turn the writing direction become
+// spaces, octets that are no UTF-8 become question marks, and at most limit
+// octets are kept.
 func SafeText(s string, limit int) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
@@ -89,7 +91,7 @@ func SafeText(s string, limit int) string {
 		switch {
 		case r == utf8.RuneError && n <= 1:
 			out = "?"
-		case r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029:
+		case isControl(r) || unicode.Is(unicode.Bidi_Control, r):
 			out = " "
 		}
 		if b.Len()+len(out) > limit {
