@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"net/url"
 	"os"
+	"strings"
 	"testing"
 
 	"gatepost/store"
@@ -68,7 +69,7 @@ func Postgres(t testing.TB) string {
 	if server == "" {
 		t.Skipf("SKIPPED LOUDLY: no PostgreSQL here; set %s (integration/scripts/postgres.sh start prints it)", PostgresEnv)
 	}
-	name := "test_" + rand.Text()
+	name := "test_" + strings.ToLower(rand.Text())
 	execute(t, server, "CREATE SCHEMA "+pgx.Identifier{name}.Sanitize())
 	t.Cleanup(func() { execute(t, server, "DROP SCHEMA "+pgx.Identifier{name}.Sanitize()+" CASCADE") })
 	u, err := url.Parse(server)
