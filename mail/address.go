@@ -43,6 +43,9 @@ func ParseAddress(s string, allowUTF8 bool) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
+	if written := len(s) - len(rest) - len("@"); written > maxLocalPart {
+		return Address{}, fmt.Errorf("%w: local part of %d octets", ErrAddress, written)
+	}
 	if strings.Contains(rest, "_") {
 		return Address{}, fmt.Errorf("%w: underscore in domain", ErrAddress)
 	}
@@ -58,7 +61,7 @@ func ParseAddress(s string, allowUTF8 bool) (Address, error) {
 func NewAddress(local string, domain Domain) (Address, error) {
 	a := Address{local, domain}
 	switch {
-	case local == "" || len(local) > maxLocalPart:
+	case local == "" || len(a.quotedLocal()) > maxLocalPart:
 		return Address{}, fmt.Errorf("%w: local part of %d octets", ErrAddress, len(local))
 	case domain.IsZero():
 		return Address{}, fmt.Errorf("%w: no domain", ErrAddress)
@@ -176,6 +179,7 @@ func (a Address) String() string {
 // Path is the address between angle brackets (RFC 5321 Path).
 func (a Address) Path() string { return "<" + a.String() + ">" }
 
+// quotedLocal is the local part as it is written.
 func (a Address) quotedLocal() string {
 	if isDotString(a.local) {
 		return a.local
