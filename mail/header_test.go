@@ -2,9 +2,12 @@ package mail
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 func TestParseHeader(t *testing.T) {
@@ -64,6 +67,21 @@ func TestHeaderOf(t *testing.T) {
 		if _, err := HeaderOf(t.Context(), MemoryBody([]byte(in)), limit); !errors.Is(err, ErrHeaderTooLong) {
 			t.Errorf("limit %d: %v, want ErrHeaderTooLong", limit, err)
 		}
+	}
+}
+
+// slowBody gives one octet per read.
+type slowBody struct{ Body }
+
+func (b slowBody) Open(ctx context.Context) (io.ReadCloser, error) {
+	r, err := b.Body.Open(ctx)
+	return io.NopCloser(iotest.OneByteReader(r)), err
+}
+
+func TestHeaderOfOctetByOctet(t *testing.T) {
+	h, err := HeaderOf(t.Context(), slowBody{MemoryBody([]byte("A: b\r\nC: d\r\n\r\nE: f\r\n\r\n"))}, 100)
+	if err != nil || h.Size != 14 || len(h.Fields) != 2 {
+		t.Errorf("HeaderOf = %+v, %v", h, err)
 	}
 }
 

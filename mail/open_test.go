@@ -73,6 +73,17 @@ func TestScan(t *testing.T) {
 	})
 }
 
+// TestScanBareNewline: a line of one octet and LF is not the empty line, in
+// whatever pieces it comes.
+func TestScanBareNewline(t *testing.T) {
+	for _, in := range []string{"x\ny\r\n\r\nbody", "\n\r\nbody", "\r\r\n", "a\r\n\r"} {
+		got, err := Scan(iotest.OneByteReader(strings.NewReader(in)))
+		if want := slowShape(in); err != nil || got != want {
+			t.Errorf("%q: %+v, %v; want %+v", in, got, err, want)
+		}
+	}
+}
+
 func slowShape(in string) Shape {
 	var s Shape
 	header, n := true, 0
