@@ -17,22 +17,28 @@ type dialect struct {
 // The macros stand for what the engines say differently.
 //
 //	{{key}}      time-ordered key of a table, given by us
-//	{{serial}}   key of a table, given by the database
+//	{{serial}}   growing key of a table, given by the database; the highest may
+//	             be given again after its row was deleted
 //	{{int}}      integer
 //	{{text}}     text compared octet by octet
 //	{{bytes}}    octets
-//	{{rowless}}  after a table whose primary key has several columns
+//	{{strict}}   after the columns of a table: SQLite shall refuse wrong types
+//	{{rowless}}  the same for a table of small rows whose primary key has
+//	             several columns
+//	{{find}}     function: position of the second text in the first, 0 if absent
 //	{{least}}, {{greatest}}  smaller and greater of several values
 //	{{skip_locked}}  at the end of a sub-select that claims rows
 //	{{now}}      database time in milliseconds
 func sqliteDialect() *dialect {
 	return &dialect{macros: strings.NewReplacer(
 		"{{key}}", "INTEGER PRIMARY KEY NOT NULL",
-		"{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL",
+		"{{serial}}", "INTEGER PRIMARY KEY NOT NULL",
 		"{{int}}", "INTEGER NOT NULL",
 		"{{text}}", "TEXT NOT NULL",
 		"{{bytes}}", "BLOB NOT NULL",
-		"{{rowless}}", "WITHOUT ROWID",
+		"{{rowless}}", "WITHOUT ROWID, STRICT",
+		"{{strict}}", "STRICT",
+		"{{find}}", "instr",
 		"{{least}}", "MIN",
 		"{{greatest}}", "MAX",
 		"{{skip_locked}}", "",
@@ -48,6 +54,8 @@ func postgresDialect() *dialect {
 		"{{text}}", `TEXT COLLATE "C" NOT NULL`,
 		"{{bytes}}", "BYTEA NOT NULL",
 		"{{rowless}}", "",
+		"{{strict}}", "",
+		"{{find}}", "strpos",
 		"{{least}}", "LEAST",
 		"{{greatest}}", "GREATEST",
 		"{{skip_locked}}", "FOR UPDATE SKIP LOCKED",

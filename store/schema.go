@@ -18,7 +18,7 @@ type Schema struct {
 const versionTable = `CREATE TABLE IF NOT EXISTS schema_version (
 	name {{text}} PRIMARY KEY,
 	version {{int}}
-)`
+) {{strict}}`
 
 // pending checks the version of the database against the program and gives
 // the steps to do.

@@ -12,7 +12,7 @@ import (
 // things is a table with a column of every kind.
 func things() store.Schema {
 	return store.Schema{Name: "things", Steps: []string{
-		`CREATE TABLE thing (id {{key}}, number {{int}}, name {{text}}, octets {{bytes}});
+		`CREATE TABLE thing (id {{key}}, number {{int}}, name {{text}}, octets {{bytes}}) {{strict}};
 		 CREATE UNIQUE INDEX thing_name ON thing (name)`,
 	}}
 }
