@@ -27,13 +27,26 @@ type Error struct {
 	Err   error // what went wrong in the end; may be nil
 }
 
-// Error says what was asked and what became of it.
+// Error says what was asked and what became of it, with the cause.
 func (e *Error) Error() string {
-	what := map[Kind]string{NXDomain: "name does not exist", NoData: "no such record", Temporary: "temporary failure"}[e.Kind]
 	if e.Err == nil {
-		return fmt.Sprintf("looking up %s %s: %s", e.Type, e.Name, what)
+		return e.brief()
 	}
-	return fmt.Sprintf("looking up %s %s: %s: %v", e.Type, e.Name, what, e.Err)
+	return fmt.Sprintf("%s: %v", e.brief(), e.Err)
+}
+
+func (e *Error) brief() string {
+	what := map[Kind]string{NXDomain: "name does not exist", NoData: "no such record", Temporary: "temporary failure"}[e.Kind]
+	return fmt.Sprintf("looking up %s %s: %s", e.Type, e.Name, what)
+}
+
+// Brief words an error for strangers: without our servers and what they said.
+func Brief(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.brief()
+	}
+	return err.Error()
 }
 
 // Unwrap gives the cause.

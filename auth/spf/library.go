@@ -154,7 +154,7 @@ func libraryError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &net.DNSError{Err: err.Error(), IsNotFound: dnsx.IsNotFound(err), IsTemporary: dnsx.IsTemporary(err)}
+	return &net.DNSError{Err: dnsx.Brief(err), IsNotFound: dnsx.IsNotFound(err), IsTemporary: dnsx.IsTemporary(err)}
 }
 
 // trace picks the terms that matched out of what the library tells while it
