@@ -1,0 +1,82 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"gatepost/mail"
+)
+
+// gather runs the checks that do not need each other at the same time, then
+// DMARC, which needs SPF and DKIM.
+func (e *Engine) gather(ctx context.Context, j *judgement) finding {
+	var (
+		running sync.WaitGroup
+		readErr error
+		f       = &j.facts
+		s       = j.session
+	)
+	if e.proofs.SPF != nil {
+		running.Go(func() { f.SPF = e.proofs.SPF.Check(ctx, s.Addr, s.Helo, j.env.From) })
+	}
+	if e.proofs.DKIM != nil {
+		running.Go(func() { f.DKIM, readErr = e.proofs.DKIM.Verify(ctx, j.content) })
+	}
+	running.Go(func() {
+		f.IPRev = s.IPRev
+		if f.IPRev.Value == "" {
+			f.IPRev = e.Reverse(ctx, s.Addr)
+		}
+	})
+	running.Wait()
+	if readErr != nil {
+		return finding{action: Defer, final: true, reason: mail.SafeText(fmt.Sprintf("cannot read the message: %v", readErr), 300), reply: mail.ReplyLocalError}
+	}
+	if e.dmarc.enabled && e.proofs.DMARC != nil && !f.From.IsNull() {
+		f.DMARC = e.proofs.DMARC.Check(ctx, f.From.Domain(), f.SPF, f.DKIM)
+		f.Disposition = e.disposition(f.DMARC, j.draw(e.sampleKey))
+	}
+	return finding{reason: f.summary()}
+}
+
+// summary is the results in one line.
+func (f *Facts) summary() string {
+	line := "spf=" + orNone(f.SPF.Value)
+	for _, sig := range f.DKIM {
+		line += fmt.Sprintf(" dkim=%s(%s)", sig.Value, sig.Domain)
+	}
+	if len(f.DKIM) == 0 {
+		line += " dkim=none"
+	}
+	return line + " iprev=" + orNone(f.IPRev.Value) + " dmarc=" + orNone(f.DMARC.Value)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// spfAlone is policy.spf: what a result of SPF does without DMARC.
+func (e *Engine) spfAlone(_ context.Context, j *judgement) finding { return e.judgeSPF(j.facts) }
+
+func (e *Engine) judgeSPF(f Facts) finding {
+	action := Action("")
+	switch f.SPF.Value {
+	case "fail":
+		action = e.spf.fail
+	case "softfail":
+		action = e.spf.softFail
+	}
+	if action == "" {
+		return finding{}
+	}
+	text := fmt.Sprintf("SPF %s: this client is not a permitted sender of %s", f.SPF.Value, f.SPF.Domain)
+	if f.SPF.Explanation != "" { // RFC 7208 section 6.2: name whose words they are
+		text += fmt.Sprintf("; %s explains: %s", f.SPF.Domain, ascii(mail.SafeText(f.SPF.Explanation, 200)))
+	}
+	return finding{action: action, final: action == Reject, domain: f.SPF.Domain,
+		reason: fmt.Sprintf("SPF %s for %s", f.SPF.Value, f.SPF.Domain), reply: mail.ReplySPFFail.WithText(text)}
+}

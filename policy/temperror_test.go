@@ -1,0 +1,79 @@
+package policy
+
+import (
+	"testing"
+
+	"gatepost/auth/dkim"
+	"gatepost/auth/dmarc"
+)
+
+func TestTemporaryTroubleDefersOnlyWhereItMatters(t *testing.T) {
+	author, other := "author.example", "other.example"
+	spfTrouble := func(d string) func(*Options, *proofs) {
+		return func(_ *Options, p *proofs) { p.spf, p.dmarc = spfResult(t, "temperror", d), policyOf("reject") }
+	}
+	recordTrouble := func(_ *Options, p *proofs) { p.dmarc = dmarc.Result{Value: "temperror"} }
+	for _, c := range []struct {
+		name   string
+		change []func(*Options, *proofs)
+		defers bool
+		accept Action // with temperror: accept
+	}{
+		{"SPF of the author", []func(*Options, *proofs){spfTrouble(author)}, true, Accept},
+		{"SPF of another domain cannot align", []func(*Options, *proofs){spfTrouble(other)}, false, Reject},
+		{"SPF, but DKIM passes", []func(*Options, *proofs){spfTrouble(author), func(_ *Options, p *proofs) {
+			p.dkim = []dkim.Result{dkimResult(t, "pass", author)}
+		}}, false, Accept},
+		{"SPF, p=none", []func(*Options, *proofs){spfTrouble(author), func(_ *Options, p *proofs) { p.dmarc = policyOf("none") }}, false, Accept},
+		{"SPF, p=none, but SPF alone rejects", []func(*Options, *proofs){spfTrouble(author), func(o *Options, p *proofs) {
+			p.dmarc, o.SPF.Fail = policyOf("none"), "reject"
+		}}, true, Accept},
+		{"SPF, t=y lowers quarantine to none", []func(*Options, *proofs){spfTrouble(author), func(_ *Options, p *proofs) {
+			p.dmarc = dmarc.Result{Policy: "quarantine", HasT: true, Testing: true}
+		}}, false, Accept},
+		{"DKIM key of the author", []func(*Options, *proofs){func(_ *Options, p *proofs) {
+			p.dkim, p.dmarc = []dkim.Result{dkimResult(t, "temperror", author)}, policyOf("quarantine")
+		}}, true, Accept},
+		{"DKIM key, but SPF passes", []func(*Options, *proofs){func(_ *Options, p *proofs) {
+			p.dkim, p.dmarc = []dkim.Result{dkimResult(t, "temperror", author)}, policyOf("reject")
+			p.spf = spfResult(t, "pass", author)
+		}}, false, Accept},
+		{"DKIM key of another domain", []func(*Options, *proofs){func(_ *Options, p *proofs) {
+			p.dkim, p.dmarc = []dkim.Result{dkimResult(t, "temperror", other)}, policyOf("reject")
+		}}, false, Reject},
+		{"record, nothing passes", []func(*Options, *proofs){recordTrouble}, true, Accept},
+		{"record, the author passes", []func(*Options, *proofs){recordTrouble, func(_ *Options, p *proofs) {
+			p.spf = spfResult(t, "pass", author)
+		}}, false, Accept},
+		{"record, but SPF alone rejects anyway", []func(*Options, *proofs){recordTrouble, func(o *Options, p *proofs) {
+			p.spf, o.SPF.Fail = spfResult(t, "fail", author), "reject"
+		}}, false, Reject},
+		{"record, the ramp is at zero: quarantine at most", []func(*Options, *proofs){recordTrouble, func(o *Options, _ *proofs) {
+			o.DMARC.EnforcePercent = 0
+		}}, true, Accept},
+		{"record, and DMARC is off", []func(*Options, *proofs){recordTrouble, func(o *Options, _ *proofs) { o.DMARC.Enabled = false }}, false, Accept},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := &proofs{spf: spfResult(t, "none", author)}
+			o := options(t, p)
+			for _, change := range c.change {
+				change(&o, p)
+			}
+			f, v := judge(t, o)
+			if (v.Action == Defer) != c.defers || c.defers && (v.Rule != "temperror" || v.Reply.Code != 451) {
+				t.Errorf("got %+v\n%+v", v, f.Steps)
+			}
+			if !c.defers && v.Action != c.accept {
+				t.Errorf("undeferred: got %s, want %s", v.Action, c.accept)
+			}
+			o.DMARC.TempError = "accept"
+			if f, v := judge(t, o); v.Action != c.accept {
+				t.Errorf("temperror: accept: got %+v, want %s\n%+v", v, c.accept, f.Steps)
+			}
+			o.DMARC.TempError, o.Mode = "", ModeMonitor
+			if _, v := judge(t, o); v.Action != Accept || c.defers && v.Would != Defer {
+				t.Errorf("monitor: got %+v", v)
+			}
+		})
+	}
+}
