@@ -1,0 +1,221 @@
+package spf_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"gatepost/auth/spf"
+	"gatepost/dnsx"
+	"gatepost/dnsx/dnstest"
+	"gatepost/mail"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const zone = `
+plain.test.       60 IN TXT "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 -all"
+early.test.       60 IN TXT "v=spf1 ip4:192.0.2.1 bogus -all"
+early2.test.      60 IN TXT "v=spf1 +all ip4:300.1.1.1"
+inner.test.       60 IN TXT "v=spf1 include:early.test -all"
+local.test.       60 IN TXT "v=spf1 exists:%{l}.user.local.test -all"
+a\064evil.test.user.local.test. 60 IN A 127.0.0.2
+evil.test.        60 IN TXT "v=spf1 -all"
+mapped.test.      60 IN TXT "v=spf1 ip6:::ffff:0:0/96 -all"
+mapped2.test.     60 IN TXT "v=spf1 ip4:192.0.2.1 -all"
+hosts.test.       60 IN TXT "v=spf1 a/28 mx:mail.hosts.test ptr:hosts.test -all"
+hosts.test.       60 IN A 198.51.100.1
+hosts.test.       60 IN AAAA 2001:db8::1
+mail.hosts.test.  60 IN MX 10 mx.hosts.test.
+mx.hosts.test.    60 IN A 203.0.113.1
+1.0.0.10.in-addr.arpa. 60 IN PTR client.hosts.test.
+client.hosts.test. 60 IN A 10.0.0.1
+outer.test.       60 IN TXT "v=spf1 include:mid.test ~all"
+mid.test.         60 IN TXT "v=spf1 include:none-of.test redirect=plain.test"
+none-of.test.     60 IN TXT "v=spf1 -all"
+neutral.test.     60 IN TXT "v=spf1 include:none-of.test"
+existing.test.    60 IN TXT "v=spf1 exists:yes.existing.test -all"
+yes.existing.test. 60 IN A 127.0.0.1
+void.test.        60 IN TXT "v=spf1 a:x1.void.test a:x2.void.test a:x3.void.test ?all"
+deep.test.        60 IN TXT "v=spf1 include:deep.test -all"
+trouble.test.     60 IN TXT "v=spf1 a:broken.test -all"
+exp.test.         60 IN TXT "v=spf1 -all exp=why.exp.test"
+why.exp.test.     60 IN TXT "%{s} may not send from %{i} to %{r} at %{t}"
+denied.test.      60 IN TXT "v=spf1 -include:plain.test ?all exp=why.denied.test"
+why.denied.test.  60 IN TXT "denied"
+incexp.test.      60 IN TXT "v=spf1 include:exp.test -all"
+longexp.test.     60 IN TXT "v=spf1 -all exp=why.longexp.test"
+_spf.under.test.  60 IN TXT "v=spf1 redirect=plain.test"
+`
+
+func newServer(t *testing.T) *dnstest.Server {
+	s := dnstest.New(t, zone)
+	s.Add(t, `why.longexp.test. 60 IN TXT "`+strings.Repeat("x", 250)+`" "`+strings.Repeat("y", 250)+`"`)
+	s.Add(t, `strings.test. 60 IN TXT "v=spf1 "`+strings.Repeat(` "ip4:10.0.0.1 "`, 100)+` "ip4:192.0.2.1 -all"`)
+	s.Fail("broken.test", "A", dnstest.ServFail)
+	s.Fail("silent.test", "TXT", dnstest.Timeout)
+	s.Fail("loop.test", "TXT", dnstest.CNAMELoop)
+	s.Fail("huge.test", "TXT", dnstest.Huge)
+	return s
+}
+
+func check(t *testing.T, s *dnstest.Server, ip, helo string, from mail.Address) spf.Result {
+	t.Helper()
+	checker := spf.New(spf.Options{Resolver: s.Resolver(t), Receiver: "mx.here.test", Now: func() time.Time { return time.Unix(12345, 0) }})
+	return checker.Check(t.Context(), netip.MustParseAddr(ip), helo, from)
+}
+
+func address(t *testing.T, local, domain string) mail.Address {
+	t.Helper()
+	d, err := mail.ParseDomain(domain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := mail.NewAddress(local, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestMechanism(t *testing.T) {
+	s := newServer(t)
+	for _, c := range []struct{ domain, ip, value, mechanism string }{
+		{"plain.test", "192.0.2.7", "pass", "ip4:192.0.2.0/24"},
+		{"plain.test", "2001:db8::7", "pass", "ip6:2001:db8::/32"},
+		{"plain.test", "10.9.9.9", "fail", "all"},
+		{"hosts.test", "198.51.100.5", "pass", "a:hosts.test/28//128"},
+		{"hosts.test", "2001:db8::1", "pass", "a:hosts.test/28//128"},
+		{"hosts.test", "203.0.113.1", "pass", "mx:mail.hosts.test"},
+		{"hosts.test", "10.0.0.1", "pass", "ptr:hosts.test"},
+		{"hosts.test", "10.0.0.2", "fail", "all"},
+		{"existing.test", "2001:db8::1", "pass", "exists:yes.existing.test"}, // A counts for IPv6 clients too
+		{"outer.test", "192.0.2.7", "pass", "ip4:192.0.2.0/24 via redirect=plain.test via include:mid.test"},
+		{"outer.test", "10.9.9.9", "softfail", "all"},
+		{"denied.test", "192.0.2.7", "fail", "ip4:192.0.2.0/24 via include:plain.test"},
+		{"_spf.under.test", "192.0.2.7", "pass", "ip4:192.0.2.0/24 via redirect=plain.test"},
+		{"neutral.test", "192.0.2.7", "neutral", ""},
+		{"unknown.test", "192.0.2.7", "none", ""},
+		{"strings.test", "192.0.2.1", "pass", "ip4:192.0.2.1/32"},
+	} {
+		r := check(t, s, c.ip, "helo.test", address(t, "user", c.domain))
+		if r.Value != c.value || r.Mechanism != c.mechanism || r.Identity != "mailfrom" || r.Domain.String() != c.domain {
+			t.Errorf("%s from %s: %+v", c.domain, c.ip, r)
+		}
+	}
+}
+
+// A syntax error anywhere is a permerror, though a term before it matches.
+func TestMatchBeforeSyntaxError(t *testing.T) {
+	s := newServer(t)
+	for _, name := range []string{"early.test", "early2.test", "inner.test"} {
+		r := check(t, s, "192.0.2.1", "helo.test", address(t, "user", name))
+		if r.Value != "permerror" || !strings.Contains(r.Reason, "syntax error in the SPF record of") || r.Mechanism != "" {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// The domain asked is the one behind the last @, and macros get the local part whole.
+func TestLocalPartWithAt(t *testing.T) {
+	s := newServer(t)
+	r := check(t, s, "192.0.2.1", "helo.test", address(t, "a@evil.test", "local.test"))
+	if r.Value != "pass" || r.Domain.String() != "local.test" || s.Queries("evil.test", "TXT") != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestNullSenderIsCheckedByHelo(t *testing.T) {
+	s := newServer(t)
+	for helo, want := range map[string]string{
+		"plain.test": "pass", "PLAIN.test.": "pass", "evil.test": "fail", "unknown.test": "none",
+		"localhost": "none", "[192.0.2.1]": "none", "": "none", "a b": "none", "exp.test": "fail",
+	} {
+		r := check(t, s, "192.0.2.1", helo, mail.Address{})
+		if r.Value != want || r.Identity != "helo" {
+			t.Errorf("HELO %q: %+v", helo, r)
+		}
+		if helo == "exp.test" && r.Explanation != "postmaster@exp.test may not send from 192.0.2.1 to mx.here.test at 12345" {
+			t.Errorf("explanation %q", r.Explanation)
+		}
+	}
+}
+
+func TestMappedAddressesAreIPv4(t *testing.T) {
+	s := newServer(t)
+	for name, want := range map[string]string{"mapped.test": "fail", "mapped2.test": "pass"} {
+		for _, ip := range []string{"192.0.2.1", "::ffff:192.0.2.1"} {
+			if r := check(t, s, ip, "helo.test", address(t, "user", name)); r.Value != want {
+				t.Errorf("%s from %s: %+v", name, ip, r)
+			}
+		}
+	}
+	if r := spf.New(spf.Options{Resolver: s.Resolver(t)}).Check(t.Context(), netip.Addr{}, "h.test", address(t, "u", "plain.test")); r.Value != "permerror" {
+		t.Errorf("no address: %+v", r)
+	}
+}
+
+func TestOnlyTheClientsFamilyIsAsked(t *testing.T) {
+	s := newServer(t)
+	check(t, s, "10.0.0.2", "helo.test", address(t, "user", "hosts.test"))
+	if n := s.Queries("hosts.test", "AAAA") + s.Queries("mx.hosts.test", "AAAA"); n != 0 {
+		t.Errorf("%d questions for IPv6 addresses", n)
+	}
+}
+
+func TestLimitsAndTrouble(t *testing.T) {
+	s := newServer(t)
+	for name, want := range map[string]string{
+		"void.test":    "permerror void lookup limit reached",
+		"deep.test":    "permerror lookup limit reached",
+		"trouble.test": "temperror looking up A broken.test: temporary failure",
+		"loop.test":    "temperror looking up TXT loop.test: temporary failure",
+		"huge.test":    "none no SPF record",
+		"silent.test":  "temperror looking up TXT silent.test: temporary failure",
+	} {
+		r := check(t, s, "10.0.0.1", "helo.test", address(t, "user", name))
+		if got := r.Value + " " + r.Reason; got != want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if n := s.Queries("x3.void.test", "A"); n > 1 {
+		t.Errorf("%d questions behind the limit", n)
+	}
+}
+
+func TestTimeLimit(t *testing.T) {
+	s := newServer(t)
+	resolver := s.ResolverWith(t, dnsx.Options{TryTimeout: time.Minute, Timeout: time.Minute})
+	start := time.Now()
+	r := spf.New(spf.Options{Resolver: resolver, TimeLimit: 50 * time.Millisecond}).
+		Check(t.Context(), netip.MustParseAddr("192.0.2.1"), "helo.test", address(t, "user", "silent.test"))
+	if r.Value != "temperror" || time.Since(start) > 20*time.Second {
+		t.Errorf("%+v after %v", r, time.Since(start))
+	}
+}
+
+func TestExplanation(t *testing.T) {
+	s := newServer(t)
+	for _, c := range []struct{ local, domain, want string }{
+		{"user", "exp.test", "user@exp.test may not send from 192.0.2.1 to mx.here.test at 12345"},
+		{"müller", "exp.test", "m?ller@exp.test may not send from 192.0.2.1 to mx.here.test at 12345"},
+		{"user", "denied.test", "denied"},
+		{"user", "incexp.test", ""},
+		{"user", "evil.test", ""},
+		{"user", "longexp.test", strings.Repeat("x", 250) + strings.Repeat("y", 150)},
+	} {
+		r := check(t, s, "192.0.2.1", "helo.test", address(t, c.local, c.domain))
+		if r.Value != "fail" || r.Explanation != c.want {
+			t.Errorf("%s@%s: %+v", c.local, c.domain, r)
+		}
+	}
+	// A text with control octets is no explanation (RFC 7208 section 6.2).
+	s.Add(t, fmt.Sprintf("why.evil.test. 60 IN TXT \"a\\013\\010b\"\nctl.test. 60 IN TXT %q", "v=spf1 -all exp=why.evil.test"))
+	if r := check(t, s, "192.0.2.1", "helo.test", address(t, "user", "ctl.test")); r.Value != "fail" || r.Explanation != "" {
+		t.Errorf("%+v", r)
+	}
+}
