@@ -46,11 +46,19 @@ func (f Facts) spfMethod() authres.Method {
 func dkimMethod(r dkim.Result) authres.Method {
 	return authres.Method{Name: "dkim", Result: r.Value, Reason: r.Reason, Props: props(
 		authres.Prop{PType: "header", Property: "d", Value: r.Domain.String()},
-		authres.Prop{PType: "header", Property: "i", Value: r.Identity},
+		authres.Prop{PType: "header", Property: "i", Value: signingIdentity(r)},
 		authres.Prop{PType: "header", Property: "s", Value: r.Selector},
 		authres.Prop{PType: "header", Property: "a", Value: r.Algorithm},
 		authres.Prop{PType: "header", Property: "b", Value: signatureStart(r.B)},
 	)}
+}
+
+// signingIdentity is i= where it says more than its default, "@" and d=.
+func signingIdentity(r dkim.Result) string {
+	if r.Identity == "@"+r.Domain.String() {
+		return ""
+	}
+	return r.Identity
 }
 
 // signatureStart is enough of b= to tell two signatures apart (RFC 6008
