@@ -83,7 +83,7 @@ func New(ctx context.Context, o Options) (*Ring, error) {
 		return nil, &FieldError{"store.seal_key", err.Error()}
 	}
 	r := &Ring{store: o.Store, sealer: sealer, files: o.Files, now: o.Now, random: o.Random, logger: o.Logger, version: -1}
-	if err := r.checkFiles(); err != nil {
+	if err := CheckFiles(o.Files); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
@@ -91,10 +91,12 @@ func New(ctx context.Context, o Options) (*Ring, error) {
 	return r, r.reload(ctx)
 }
 
-func (r *Ring) checkFiles() error {
+// CheckFiles tells whether every file holds a key that can be used; its error
+// joins *FieldErrors.
+func CheckFiles(files []File) error {
 	var all []error
 	names := map[string]bool{}
-	for i, f := range r.files {
+	for i, f := range files {
 		path := fmt.Sprintf("dkim.keys[%d]", i)
 		k, err := f.read()
 		switch {
@@ -108,6 +110,22 @@ func (r *Ring) checkFiles() error {
 		names[k.Name()] = true
 	}
 	return errors.Join(all...)
+}
+
+// SetFiles takes another list of files into use, all or none.
+func (r *Ring) SetFiles(ctx context.Context, files []File) error {
+	if err := CheckFiles(files); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, version := r.files, r.version
+	r.files, r.version = files, -1
+	if err := r.reload(ctx); err != nil {
+		r.files, r.version = before, version
+		return err
+	}
+	return nil
 }
 
 func (f File) read() (Key, error) {
