@@ -52,8 +52,12 @@ func (r *Resolver) MX(ctx context.Context, name string) (Answer[MX], error) {
 	return answer, err
 }
 
-// A looks up IPv4 addresses.
+// A looks up IPv4 addresses. Names in localhost are answered without asking
+// (RFC 6761 section 6.3).
 func (r *Resolver) A(ctx context.Context, name string) (Answer[netip.Addr], error) {
+	if isLocalhost(name) {
+		return Answer[netip.Addr]{Records: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, TTL: r.options.MaxTTL}, nil
+	}
 	return lookup(ctx, r, name, dns.TypeA, func(rr *dns.A) (netip.Addr, bool) {
 		addr, ok := netip.AddrFromSlice(rr.A.To4())
 		return addr, ok
@@ -62,10 +66,19 @@ func (r *Resolver) A(ctx context.Context, name string) (Answer[netip.Addr], erro
 
 // AAAA looks up IPv6 addresses; addresses mapped from IPv4 stay as they are.
 func (r *Resolver) AAAA(ctx context.Context, name string) (Answer[netip.Addr], error) {
+	if isLocalhost(name) {
+		return Answer[netip.Addr]{Records: []netip.Addr{netip.IPv6Loopback()}, TTL: r.options.MaxTTL}, nil
+	}
 	return lookup(ctx, r, name, dns.TypeAAAA, func(rr *dns.AAAA) (netip.Addr, bool) {
 		addr, ok := netip.AddrFromSlice(rr.AAAA.To16())
 		return addr, ok
 	})
+}
+
+// isLocalhost tells whether a name means this host.
+func isLocalhost(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
 // Addrs looks up IPv6 and IPv4 addresses, in this order. It fails only if

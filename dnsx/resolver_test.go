@@ -139,6 +139,17 @@ func TestBadNamesAreNotAsked(t *testing.T) {
 	}
 }
 
+func TestLocalhostIsNotAsked(t *testing.T) {
+	s := dnstest.New(t, exampleZone)
+	for _, name := range []string{"localhost", "Localhost.", "mail.localhost"} {
+		got, err := s.Resolver(t).Addrs(t.Context(), name)
+		want(t, err, got.Records, addrs("::1", "127.0.0.1"))
+	}
+	if s.Total() != 0 {
+		t.Errorf("%d queries", s.Total())
+	}
+}
+
 func TestInternationalNamesAreAskedInASCII(t *testing.T) {
 	r := dnstest.New(t, "xn--bcher-kva.example. 60 IN A 192.0.2.9").Resolver(t)
 	got, err := r.A(t.Context(), "Bücher.example")
