@@ -113,6 +113,7 @@ func TestDMARCDisposition(t *testing.T) {
 			p.dmarc, o.SPF.Fail, o.DMARC.Quarantine = policyOf("quarantine"), "quarantine", "tag"
 		}, Quarantine, "spf", "quarantine"},
 		{"SPF fail alone rejects", func(o *Options, p *proofs) { p.dmarc, o.SPF.Fail = policyOf("none"), "reject" }, Reject, "spf", "none"},
+		{"SPF fail alone rejects before DMARC does", func(o *Options, p *proofs) { p.dmarc, o.SPF.Fail = policyOf("reject"), "reject" }, Reject, "spf", "reject"},
 		{"SPF softfail alone", func(o *Options, p *proofs) {
 			p.dmarc, p.spf, o.SPF.SoftFail = policyOf("none"), spfResult(t, "softfail", "author.example"), "quarantine"
 		}, Quarantine, "spf", "none"},

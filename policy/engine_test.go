@@ -88,7 +88,9 @@ func TestClientFor(t *testing.T) {
 	}{
 		{"192.0.2.10", both, "exchange"},
 		{"::ffff:192.0.2.10", both, "exchange"},
+		{"192.0.2.10", []string{"exchange", "printers"}, "exchange"},
 		{"192.0.2.11", both, "exchange"},
+		{"198.51.100.77", both, "printers"},
 		{"192.0.2.12", both, "printers"},
 		{"192.0.2.10", []string{"printers"}, "printers"},
 		{"192.0.2.10", nil, ""},

@@ -98,6 +98,16 @@ func TestIPRev(t *testing.T) {
 	}
 }
 
+func TestIPRevOfTheSessionIsTaken(t *testing.T) {
+	s := stranger()
+	s.IPRev = IPRev{Value: "fail"}
+	p := &proofs{names: []string{"a.example"}}
+	f, _, _ := engine(t, options(t, p)).Content(t.Context(), s, mail.Envelope{}, header(t, "From: a@author.example\r\n"), mail.MemoryBody(nil))
+	if f.IPRev != s.IPRev {
+		t.Errorf("asked again: %+v", f.IPRev)
+	}
+}
+
 func TestFactsSurviveJSON(t *testing.T) {
 	p := &proofs{spf: spfResult(t, "fail", "author.example"), dkim: []dkim.Result{dkimResult(t, "fail", "author.example")},
 		dmarc: policyOf("reject"), names: []string{"out.author.example"}}

@@ -119,7 +119,7 @@ func options(t testing.TB, p *proofs) Options {
 		RelayClients: []RelayClient{
 			{Name: "exchange", Addresses: []string{"192.0.2.10", "::ffff:192.0.2.11", "2001:db8:1::/48"},
 				SendAs: []string{"@example.com", "@*.example.net"}, OtherFrom: FromUnsigned},
-			{Name: "printers", Addresses: []string{"192.0.2.0/24"}, SendAs: []string{"Scanner@example.com"}},
+			{Name: "printers", Addresses: []string{"192.0.2.0/24", "::ffff:198.51.100.0/120"}, SendAs: []string{"Scanner@example.com"}},
 		},
 		Users:     []User{{Name: "crm", SendAs: []string{"@example.org"}}},
 		DMARC:     DMARC{Enabled: true, HonorPct: true, EnforcePercent: 100},

@@ -71,9 +71,6 @@ func (e *Engine) Content(ctx context.Context, s Session, env mail.Envelope, head
 		}
 		settled = settled || f.final
 	}
-	if v.Refused() {
-		j.vouched = mail.Domain{}
-	}
 	j.facts.Disposition.override(v)
 	return j.facts, v, j.vouched
 }
