@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gatepost/dnsx"
@@ -67,14 +68,14 @@ func ParseKey(record string) (Key, error) {
 	if k, ok := tags["k"]; ok {
 		key.Type = k
 	}
-	if h, ok := tags["h"]; ok && !contains(items(h), "sha256") {
+	if h, ok := tags["h"]; ok && !slices.Contains(items(h), "sha256") {
 		return Key{}, fmt.Errorf("%w: not for SHA-256", ErrKey)
 	}
-	if s, ok := tags["s"]; ok && !contains(items(s), "*") && !contains(items(s), "email") {
+	if s, ok := tags["s"]; ok && !slices.Contains(items(s), "*") && !slices.Contains(items(s), "email") {
 		return Key{}, fmt.Errorf("%w: not for mail", ErrKey)
 	}
 	flags := items(tags["t"])
-	key.Testing, key.Strict = contains(flags, "y"), contains(flags, "s")
+	key.Testing, key.Strict = slices.Contains(flags, "y"), slices.Contains(flags, "s")
 	return key, key.parsePublic(tags)
 }
 

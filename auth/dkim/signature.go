@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -102,19 +103,10 @@ func (s *signature) parseNames(tags Tags) *fault {
 	for _, name := range items(tags["h"]) {
 		s.names = append(s.names, strings.ToLower(name))
 	}
-	if !contains(s.names, "from") {
+	if !slices.Contains(s.names, "from") {
 		return permError("h= does not hold From")
 	}
 	return nil
-}
-
-func contains(list []string, item string) bool {
-	for _, s := range list {
-		if s == item {
-			return true
-		}
-	}
-	return false
 }
 
 // parseAlgorithm reads a=. RFC 8301 section 3.1: signatures by rsa-sha1 have
@@ -222,7 +214,7 @@ func parseTime(tags Tags, name string) (int64, bool) {
 }
 
 func (s *signature) parseQuery(tags Tags) *fault {
-	if q, ok := tags["q"]; ok && !contains(items(q), "dns/txt") {
+	if q, ok := tags["q"]; ok && !slices.Contains(items(q), "dns/txt") {
 		return permError("query method %q is not known", plain(q))
 	}
 	return nil

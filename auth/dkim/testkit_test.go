@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -111,16 +112,11 @@ func (s signer) sign(t testing.TB, tags, message string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := ParseTags(tags)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sig := &signature{body: canon.BodySpec{Hash: crypto.SHA256}, header: canon.Simple}
-	if f := sig.parseForms(parsed); f != nil {
-		t.Fatal(f)
-	}
-	if f := sig.parseNames(parsed); f != nil && f.value != PermError {
-		t.Fatal(f)
+	parsed, _ := ParseTags(tags) // tags may be wrong; then anything will do
+	sig := &signature{body: canon.BodySpec{Form: canon.Simple, Hash: crypto.SHA256, Limit: canon.NoLimit}, header: canon.Simple}
+	_, _ = sig.parseForms(parsed), sig.parseNames(parsed)
+	if !slices.Contains([]canon.Form{canon.Simple, canon.Relaxed}, sig.body.Form) {
+		sig.body.Form = canon.Simple
 	}
 	hasher := canon.NewBodyHasher([]canon.BodySpec{sig.body})
 	_, _ = hasher.Write([]byte(body))
