@@ -186,6 +186,16 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+func TestEndlessAliasesAreNamed(t *testing.T) {
+	for fault, cause := range map[dnstest.Fault]error{dnstest.CNAMELoop: dnsx.ErrLoop, dnstest.CNAMEChain: dnsx.ErrChain} {
+		s := dnstest.New(t, exampleZone)
+		s.Fail("mail.example.com", "A", fault)
+		if _, err := s.Resolver(t).A(t.Context(), "mail.example.com"); !errors.Is(err, cause) {
+			t.Errorf("%s: %v", fault, err)
+		}
+	}
+}
+
 // A record of another name in the answer is no answer for ours.
 func TestRecordsOfAnotherNameAreIgnored(t *testing.T) {
 	s := dnstest.New(t, exampleZone)
@@ -302,6 +312,28 @@ func TestEqualQuestionsShareOneExchange(t *testing.T) {
 	}
 	if s.Total() > 2 {
 		t.Errorf("%d queries for one question", s.Total())
+	}
+}
+
+// What the last caller gave up says nothing about the name: it is not kept.
+func TestAbandonedQuestionLeavesNoTrace(t *testing.T) {
+	s := dnstest.New(t, exampleZone)
+	s.Fail("mail.example.com", "A", dnstest.Timeout)
+	r := s.ResolverWith(t, dnsx.Options{TryTimeout: time.Minute, Timeout: time.Minute, FailureTTL: time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() {
+		_, err := r.A(ctx, "mail.example.com")
+		gone <- err
+	}()
+	s.Await(1)
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	r.Close() // waits for what the caller left behind; the cache still answers
+	if _, err := r.A(t.Context(), "mail.example.com"); !errors.Is(err, dnsx.ErrClosed) {
+		t.Errorf("kept in the cache: %v", err)
 	}
 }
 
