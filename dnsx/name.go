@@ -18,8 +18,10 @@ func wireName(name string) (string, bool) {
 	if name == "" || len(name) > 1024 {
 		return "", false
 	}
-	if ascii, err := idna.Lookup.ToASCII(name); err == nil {
-		name = ascii // U-labels become A-labels; what is no IDN stays as it is
+	if strings.IndexFunc(name, func(c rune) bool { return c >= 0x80 }) >= 0 {
+		if ascii, err := idna.Lookup.ToASCII(name); err == nil {
+			name = ascii // U-labels become A-labels; what is no IDN stays as it is
+		}
 	}
 	if len(name) > 253 {
 		return "", false

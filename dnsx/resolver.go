@@ -26,7 +26,9 @@ const (
 type Server struct {
 	Address string // host:port; without a port 53 is meant
 	// Validating says that the server checks DNSSEC and that the way to it is
-	// safe (RFC 6698 section 8.3, RFC 6840 section 5.7): its AD bit counts.
+	// safe (RFC 6698 section 8.3, RFC 6840 section 5.7): its AD bit counts. Do
+	// not mix with servers that do not validate: those are asked next when a
+	// validating one answers SERVFAIL, which is also its word for a forgery.
 	Validating bool
 }
 
