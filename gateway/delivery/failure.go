@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -250,6 +251,9 @@ func innermost(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		return errTimeout
 	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errClosed
+	}
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err
@@ -267,6 +271,7 @@ func innermost(err error) error {
 
 var (
 	errTimeout = errors.New("timed out")
+	errClosed  = errors.New("the server closed it")
 	// errLease reports a message that is not ours any more.
 	errLease = errors.New("the message is not ours any more")
 )
