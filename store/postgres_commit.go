@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // retries is how often one operation is tried again after a deadlock.
@@ -23,10 +24,14 @@ func (e *postgresEngine) commit(ctx context.Context, batch []*operation) error {
 	}
 	if trouble := engineTrouble(err); trouble != nil {
 		e.options.Logger.Error("store: writing failed", "error", err)
-		if !errors.Is(err, ErrFull) || len(batch) == 1 {
+		if !errors.Is(err, ErrFull) {
 			finishAll(batch, err)
 			return trouble
 		}
+	}
+	if len(batch) == 1 && !isDeadlock(err) {
+		batch[0].finish(err)
+		return engineTrouble(err)
 	}
 	return e.replay(ctx, batch)
 }
@@ -46,8 +51,7 @@ func (e *postgresEngine) replay(ctx context.Context, batch []*operation) error {
 	return last
 }
 
-// attempt does operations in one transaction. Without a Must everything,
-// COMMIT too, is one round trip.
+// attempt does operations in one transaction.
 func (e *postgresEngine) attempt(ctx context.Context, batch []*operation) error {
 	ctx, cancel := context.WithTimeout(ctx, commitLimit)
 	defer cancel()
@@ -56,50 +60,92 @@ func (e *postgresEngine) attempt(ctx context.Context, batch []*operation) error 
 		return unavailable(err)
 	}
 	defer conn.Release()
-	must := false
-	queries := &pgx.Batch{}
-	queries.Queue("BEGIN")
-	for _, op := range batch {
-		for _, s := range op.statements {
-			queries.Queue(s.sql, s.list...)
-			must = must || s.must
-		}
+	queries, must, err := prepare(ctx, conn.Conn(), batch)
+	if err != nil {
+		return notDone(ctx, conn.Conn(), err)
 	}
 	if !must {
-		queries.Queue("COMMIT")
-		return e.send(ctx, conn, queries, batch, true)
+		return sendWithCommit(ctx, conn.Conn(), queries, batch)
 	}
-	if err := e.send(ctx, conn, queries, batch, false); err != nil {
-		return err
+	results := conn.SendBatch(ctx, queries)
+	err = readResults(results, batch)
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return notDone(ctx, conn.Conn(), err)
 	}
 	tag, err := conn.Exec(ctx, "COMMIT")
 	return committed(tag, err)
 }
 
-// send sends the queries and reads their results. With last, the last of them
-// is the COMMIT.
-func (e *postgresEngine) send(ctx context.Context, conn *pgxpool.Conn, queries *pgx.Batch, batch []*operation, last bool) error {
+// prepare makes the server know every statement, so that sending the batch
+// can fail for no other reason than a lost connection. It tells whether there
+// is a Must.
+func prepare(ctx context.Context, conn *pgx.Conn, batch []*operation) (queries *pgx.Batch, must bool, err error) {
+	queries = &pgx.Batch{}
+	if err := enqueue(ctx, conn, queries, "BEGIN", nil); err != nil {
+		return nil, false, err
+	}
+	for _, op := range batch {
+		for _, s := range op.statements {
+			must = must || s.must
+			if err := enqueue(ctx, conn, queries, s.sql, s.list); err != nil {
+				return nil, false, err
+			}
+		}
+	}
+	return queries, must, nil
+}
+
+func enqueue(ctx context.Context, conn *pgx.Conn, queries *pgx.Batch, sql string, args []any) error {
+	prepared, err := conn.Prepare(ctx, sql, sql)
+	if err != nil {
+		return err
+	}
+	if len(prepared.ParamOIDs) != len(args) {
+		return fmt.Errorf("store: %d arguments for %d placeholders", len(args), len(prepared.ParamOIDs))
+	}
+	for i, oid := range prepared.ParamOIDs {
+		_, isInt := args[i].(int64)
+		if isInt != slices.Contains(integerTypes, oid) {
+			return fmt.Errorf("store: argument %d is %T, the column is another type", i+1, args[i])
+		}
+	}
+	queries.Queue(sql, args...)
+	return nil
+}
+
+// integerTypes are the parameter types that integers go to; texts and octets
+// go to all others.
+var integerTypes = []uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.NumericOID}
+
+// sendWithCommit needs one round trip for everything.
+func sendWithCommit(ctx context.Context, conn *pgx.Conn, queries *pgx.Batch, batch []*operation) error {
+	if err := enqueue(ctx, conn, queries, "COMMIT", nil); err != nil {
+		return notDone(ctx, conn, err)
+	}
 	results := conn.SendBatch(ctx, queries)
 	err := readResults(results, batch)
-	if err == nil && last {
+	if err == nil {
 		tag, commitErr := results.Exec()
 		err = committed(tag, commitErr)
 	}
 	closeErr := results.Close()
-	switch {
-	case err == nil && closeErr == nil:
-		return nil
-	case err == nil && last:
-		return nil // committed; the connection broke afterwards
-	case err == nil:
-		err = closeErr
+	if err == nil {
+		return nil // what happened to the connection afterwards does not matter
 	}
-	closed := conn.Conn().IsClosed()
-	if last && closed && !isAnswer(err) && !pgconn.SafeToRetry(err) {
+	err = errors.Join(err, closeErr)
+	if conn.IsClosed() && !isAnswer(err) && !pgconn.SafeToRetry(err) {
 		// The COMMIT was sent along with what failed to come back.
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	if closed && !isAnswer(err) {
+	return notDone(ctx, conn, err)
+}
+
+// notDone cleans up after an error that came before any COMMIT.
+func notDone(ctx context.Context, conn *pgx.Conn, err error) error {
+	if conn.IsClosed() && !isAnswer(err) {
 		return unavailable(err)
 	}
 	rollback(ctx, conn)
@@ -143,14 +189,14 @@ func committed(tag pgconn.CommandTag, err error) error {
 	return fmt.Errorf("%w: %w", ErrUnknown, err)
 }
 
-// rollback leaves the connection clean; one that cannot be cleaned is closed
-// by the pool, and the server rolls back.
-func rollback(ctx context.Context, conn *pgxpool.Conn) {
-	if conn.Conn().PgConn().TxStatus() == 'I' || conn.Conn().IsClosed() {
+// rollback leaves the connection clean. One that cannot be cleaned is closed;
+// the server then rolls back.
+func rollback(ctx context.Context, conn *pgx.Conn) {
+	if conn.IsClosed() || conn.PgConn().TxStatus() == 'I' {
 		return
 	}
 	if _, err := conn.Exec(ctx, "ROLLBACK"); err != nil {
-		conn.Conn().Close(ctx)
+		conn.Close(ctx)
 	}
 }
 

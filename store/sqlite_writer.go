@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // sqliteWriter is the one connection that writes. It is used by one goroutine.
@@ -132,19 +131,14 @@ func (w *sqliteWriter) transaction(ctx context.Context, do func() error) error {
 	if err == nil {
 		return nil
 	}
-	if _, rollbackErr := w.exec(ctx, "ROLLBACK"); rollbackErr != nil && !noTransaction(rollbackErr) {
-		return &brokenError{errors.Join(err, rollbackErr)}
+	if _, rollbackErr := w.exec(ctx, "ROLLBACK"); rollbackErr != nil {
+		return &brokenError{err}
 	}
 	return err
 }
 
-// noTransaction tells that there was nothing left to roll back.
-func noTransaction(err error) bool {
-	// The code is the generic SQLITE_ERROR; only the text says which.
-	return strings.Contains(err.Error(), "no transaction is active")
-}
-
-// brokenError says that the connection must not be used again.
+// brokenError says that ROLLBACK failed, perhaps only because SQLite had done
+// it: who knows what state the connection is in.
 type brokenError struct{ err error }
 
 func (e *brokenError) Error() string { return e.err.Error() }
