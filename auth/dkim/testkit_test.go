@@ -222,3 +222,12 @@ func describeResults(results []Result) string {
 	}
 	return b.String()
 }
+
+func benchKey(t testing.TB) *rsa.PrivateKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}

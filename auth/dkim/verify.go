@@ -93,7 +93,7 @@ func (v *Verifier) verify(ctx context.Context, content mail.Body) ([]Result, int
 		return nil, 0, fmt.Errorf("verify DKIM signatures: %w", err)
 	}
 	fields := header.All("DKIM-Signature")
-	results := make([]Result, 0, maxResults+1) // never grows: candidates point into it
+	results := make([]Result, 0, min(len(fields), maxResults+1)) // never grows: candidates point into it
 	var candidates []*candidate
 	for i, field := range fields {
 		if i == maxResults {
@@ -211,7 +211,7 @@ func hashBody(ctx context.Context, content mail.Body, headerSize int64, candidat
 	if _, err := io.CopyN(io.Discard, r, headerSize); err != nil {
 		return nil, fmt.Errorf("read message header: %w", err)
 	}
-	if _, err := io.CopyBuffer(hasher, struct{ io.Reader }{r}, make([]byte, 32<<10)); err != nil {
+	if _, err := io.CopyBuffer(hasher, struct{ io.Reader }{r}, make([]byte, min(32<<10, content.Size()+1))); err != nil {
 		return nil, fmt.Errorf("read message body: %w", err)
 	}
 	hasher.Close()
