@@ -2,11 +2,8 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
-
-	"github.com/emersion/go-smtp"
 )
 
 // Listener hands virtual connections to go-smtp. One go-smtp server goes with
@@ -15,6 +12,7 @@ type Listener struct {
 	accept chan *Conn
 	closed chan struct{}
 	addr   net.Addr
+	blocks blocks
 
 	mu       sync.Mutex
 	links    map[*link]struct{}
@@ -29,18 +27,6 @@ func NewListener(addr net.Addr) *Listener {
 		addr:   addr,
 		links:  make(map[*link]struct{}),
 	}
-}
-
-// Prepare sets what go-smtp must not do itself because the wire does: TLS,
-// deadlines, line length. It allows AUTH without TLS as go-smtp sees it; the
-// session offers mechanisms only where Conn.TLS says so. MaxMessageBytes stays
-// with the caller: the same size as Settings.MessageSize, for SIZE.
-func Prepare(server *smtp.Server) {
-	server.TLSConfig = nil
-	server.AllowInsecureAuth = true
-	server.MaxLineLength = 0
-	server.ReadTimeout = 0
-	server.WriteTimeout = 0
 }
 
 // Accept waits for the next virtual connection, a *Conn.
@@ -71,8 +57,8 @@ func (l *Listener) Addr() net.Addr { return l.addr }
 // Serve runs one TCP connection until it ends, and closes it. When ctx ends
 // the connection is cut. The error tells why it ended, unless the client left.
 func (l *Listener) Serve(ctx context.Context, nc net.Conn, s Settings) error {
-	k := newLink(nc, s.withDefaults())
-	defer k.close()
+	k := newLink(nc, s.withDefaults(), &l.blocks)
+	defer k.cut()
 	if !l.add(k) {
 		return net.ErrClosed
 	}
@@ -95,7 +81,7 @@ func (l *Listener) Serve(ctx context.Context, nc net.Conn, s Settings) error {
 			return ctx.Err()
 		}
 		<-c.done
-		if !c.upgrade {
+		if !c.upgrade.Load() {
 			return k.reason()
 		}
 		if err := k.handshake(ctx); err != nil {
@@ -137,6 +123,3 @@ func (l *Listener) remove(k *link) {
 }
 
 var _ net.Listener = (*Listener)(nil)
-
-// ErrHandshake reports a TLS handshake that failed.
-var ErrHandshake = errors.New("TLS handshake failed")
