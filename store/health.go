@@ -69,10 +69,10 @@ func (s *Store) probe(ctx context.Context, write bool) error {
 			SQL:  "INSERT INTO schema_version (name, version) VALUES (?, 0) ON CONFLICT (name) DO UPDATE SET version = 1 - schema_version.version",
 			Args: []any{"probe"},
 		})
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		if err != nil && engineTrouble(err) == nil {
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		return nil
+		return err
 	}
 	err := s.engine.ping(ctx)
 	s.health.committed(err, s.options.Now())
