@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
-
-	"github.com/emersion/go-smtp"
 
 	"gatepost/mail"
 	"gatepost/policy"
@@ -61,16 +58,9 @@ func (s *session) drained(r io.Reader, refusal Refusal) error {
 }
 
 // abandon ends a Data that nobody waits for any more: the client broke off, or
-// the wire refused the message. go-smtp has forgotten this message then, and
-// would take what Data returns for the result of the next one: it sends it
-// into whatever channel is the connection's at that moment. So Data does not
-// return; its goroutine ends here.
-func (s *session) abandon(err error) error {
-	if errors.Is(err, smtp.ErrDataReset) {
-		runtime.Goexit()
-	}
-	return smtpError(mail.ReplyLocalError)
-}
+// the wire refused the message. The wire lets nobody see what it returns, but
+// waits for it before the next message begins (wire.Prepare).
+func (s *session) abandon(error) error { return smtpError(mail.ReplyLocalError) }
 
 // message is a transaction whose content has come in.
 type message struct {
