@@ -53,12 +53,13 @@ func (a *attempt) visit(ctx context.Context, t *target) (done bool) {
 }
 
 // try hands the message to one target until every recipient has a result
-// (nil) or there is trouble with the rest. A kept connection that turns out to
-// be dead is no trouble: the server only grew tired of waiting for us.
+// (nil) or there is trouble with the rest. When a connection that carried mail
+// before refuses MAIL or is dead, that is no trouble: the server grew tired of
+// waiting, or takes only so much in one session. A new one decides.
 func (a *attempt) try(ctx context.Context, t *target) *failure {
 	fresh := a.job.Probe
 	for len(a.pending) > 0 {
-		l, kept, f := a.link(ctx, t, fresh)
+		l, f := a.link(ctx, t, fresh)
 		if f != nil {
 			return f
 		}
@@ -66,14 +67,21 @@ func (a *attempt) try(ctx context.Context, t *target) *failure {
 		a.release(l, f)
 		switch {
 		case f == nil, f.stage == smtpc.StageFinal: // the rest, if any, on another connection
-		case kept && f.untouched():
-			a.d.pool.flush(t.key())
+		case l.reused() && f.untouched():
+			if f.cause == causeLost {
+				a.d.pool.flush(t.key())
+			}
 			fresh = true
 		default:
 			return f
 		}
 	}
 	return nil
+}
+
+// untouched tells whether the server accepted nothing of a transaction.
+func (f *failure) untouched() bool {
+	return (f.cause == causeLost || f.cause == causeReply) && (f.stage == smtpc.StageReset || f.stage == smtpc.StageMail)
 }
 
 // release keeps a connection that can carry more.
@@ -88,25 +96,23 @@ func (a *attempt) release(l *link, f *failure) {
 	}
 }
 
-// untouched tells whether the server went away before it accepted anything.
-func (f *failure) untouched() bool {
-	gone := f.cause == causeLost || f.cause == causeReply && f.reply.Code == 421
-	return gone && (f.stage == smtpc.StageReset || f.stage == smtpc.StageMail)
-}
-
 // link takes a kept connection or opens one.
-func (a *attempt) link(ctx context.Context, t *target, fresh bool) (l *link, kept bool, f *failure) {
+func (a *attempt) link(ctx context.Context, t *target, fresh bool) (*link, *failure) {
 	if ctx.Err() != nil {
-		return nil, false, &failure{cause: causeInterrupted, err: context.Cause(ctx)}
+		return nil, &failure{cause: causeInterrupted, err: context.Cause(ctx)}
 	}
-	if !fresh {
-		if l = a.d.pool.take(t.key()); l != nil {
-			a.d.options.Observer.Reused(t.hop.name)
-			return l, true, nil
+	for !fresh {
+		l := a.d.pool.take(t.key())
+		if l == nil {
+			break
 		}
+		if l.Alive() {
+			a.d.options.Observer.Reused(t.hop.name)
+			return l, nil
+		}
+		a.d.pool.drop(l)
 	}
-	l, f = a.d.connect(ctx, t)
-	return l, false, f
+	return a.d.connect(ctx, t)
 }
 
 // session runs transactions on one connection, until all recipients are
@@ -152,11 +158,11 @@ func (a *attempt) transaction(ctx context.Context, l *link, f *form, batch []int
 	return a.content(ctx, l, f, accepted)
 }
 
-// refused settles recipients with a reply that refuses all of them, unless it
-// says that another target should be asked.
+// refused settles recipients with a reply that refuses all of them, unless
+// another target or a new connection should be asked.
 func (a *attempt) refused(stage smtpc.Stage, reply mail.Reply, recipients []int, l *link) *failure {
 	f := &failure{cause: causeReply, stage: stage, reply: reply}
-	if f.decide(l.target.hop.name != labelMX).next {
+	if f.decide(l.target.hop.name != labelMX).next || l.reused() && f.untouched() {
 		return f
 	}
 	a.settleAll(recipients, f, l)

@@ -87,6 +87,8 @@ func TestDeadKeptConnectionIsNoAttempt(t *testing.T) {
 		"421 while idle":        "S: 421 4.4.2 idle too long\nX:",
 		"421 to MAIL":           "C: MAIL*\nC: RCPT*\nC: DATA\nS: 421 4.4.2 idle too long\nX:",
 		"closed without answer": "C: MAIL*\nX:",
+		"reply to nothing":      "S: 500 line too long, closing\nW:",
+		"enough of us":          "C: MAIL*\nC: RCPT*\nC: DATA\nS: 450 4.7.0 too many in this session\nS: 503 no\nS: 503 no\nW:",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, hello+transfer+end, hello+transfer+quit)

@@ -17,6 +17,10 @@ type link struct {
 	messages int       // transactions begun
 }
 
+// reused tells whether the connection had carried another message before the
+// last one.
+func (l *link) reused() bool { return l.messages > 1 }
+
 // key tells which connections can stand for each other: those to the same
 // address under the same rules, checked against the same name.
 type key struct{ hop, host, address string }
