@@ -29,7 +29,7 @@ type Metrics struct {
 	Latency        prometheus.Histogram
 	Connections    *prometheus.CounterVec // outbound connections, by result
 	AfterDot       prometheus.Counter     // connections lost between the final dot and its reply
-	Signatures     *prometheus.CounterVec // DKIM signatures made, by algorithm
+	Signatures     prometheus.Counter     // DKIM signatures made
 	DNS            *prometheus.CounterVec // look-ups, by type and result
 	DNSSeconds     prometheus.Histogram
 	StoreSeconds   prometheus.Histogram
@@ -63,7 +63,7 @@ func New(version string) *Metrics {
 	m.Latency = m.single("delivery_latency_seconds", "Time from acceptance to delivery.", long)
 	m.Connections = m.counter("outbound_connections_total", "Outbound connections by result.", "result")
 	m.AfterDot = m.plain("lost_after_dot_total", "Connections lost between the final dot and its reply: possible duplicates.")
-	m.Signatures = m.counter("dkim_signatures_total", "DKIM signatures made.", "algorithm")
+	m.Signatures = m.plain("dkim_signatures_total", "DKIM signatures on delivered mail.")
 	m.DNS = m.counter("dns_lookups_total", "DNS look-ups by type and result (cached, ok, nxdomain, nodata, temporary).", "type", "result")
 	m.DNSSeconds = m.single("dns_seconds", "Duration of DNS look-ups that were not answered from the cache.", seconds)
 	m.StoreSeconds = m.single("store_commit_seconds", "Time from Submit to durable.", seconds)
@@ -113,9 +113,6 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
-
-// Registry gives the registry, for the list of metrics in the documentation.
-func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
 func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gatepost", Name: name, Help: help}, labels)
