@@ -103,7 +103,7 @@ type Limits struct {
 type RelayClient struct {
 	Name      string         `yaml:"name" need:"yes" unique:"yes" doc:"Name in listeners, logs and traces."`
 	Addresses []netip.Prefix `yaml:"addresses" need:"yes" doc:"Addresses and ranges (CIDR)."`
-	SendAs    []string       `yaml:"send_as" doc:"What the envelope sender and the header From may be: '@example.com', 'user@example.com', '@*.example.com', '*'. The null reverse-path is always allowed."`
+	SendAs    []string       `yaml:"send_as" doc:"What the envelope sender and the header From may be: '@example.com', 'user@example.com', '@*.example.com'. The null reverse-path is always allowed."`
 	OtherFrom string         `yaml:"other_from" default:"refuse" values:"refuse|unsigned" doc:"Mail with another header From: refused, or relayed without our signature."`
 }
 

@@ -167,16 +167,13 @@ func (k *check) users() {
 func (k *check) sendAs(path string, patterns []string) {
 	for i, p := range patterns {
 		at := fmt.Sprintf("%s[%d]", path, i)
-		if p == "*" {
-			continue
-		}
 		domain, isDomain := strings.CutPrefix(p, "@")
 		if !isDomain {
 			k.address(at, p)
 			continue
 		}
 		if _, err := mail.ParseDomain(strings.TrimPrefix(domain, "*.")); err != nil {
-			k.fail(at, "expected '@example.com', 'user@example.com', '@*.example.com' or '*', found %q", p)
+			k.fail(at, "expected '@example.com', 'user@example.com' or '@*.example.com', found %q", p)
 		}
 	}
 }

@@ -18,7 +18,7 @@ hostname: relay.example.test
 store: {min_free: 1MiB}
 log: {level: info, format: json}
 relay_clients:
-  - {name: local, addresses: [127.0.0.1], send_as: ["*"]}
+  - {name: local, addresses: [127.0.0.1], send_as: ["@sender.test"]}
 limits: {connections_per_client: 500}
 listeners:
   - {name: in, address: "{{in}}", role: smarthost, relay_clients: [local], tls: {mode: "off"}}

@@ -21,10 +21,10 @@ var floors = map[string]int{
 	"auth/arc": 24, "auth/dmarc": 24, "auth/signing": 24,
 	"state": 30, "policy/route": 28, "policy/tlsrule": 28, "policy": 30,
 	"queue/dsn": 38, "queue": 40,
-	"gateway/intake/wire": 48, "gateway/intake": 50,
-	"gateway/delivery/smtpc": 46, "gateway/delivery/downgrade": 46, "gateway/delivery": 50,
+	"gateway/intake/wire": 48, "gateway/intake/wire/wiretest": 49, "gateway/intake": 50,
+	"gateway/delivery/smtpc": 46, "gateway/delivery/smtptest": 46, "gateway/delivery/downgrade": 46, "gateway/delivery": 50,
 	"report": 60, "admin": 60,
-	"gateway": 70, "cmd/gatepost": 75, "integration": 80,
+	"gateway": 70, "gateway/quickstart": 72, "cmd/gatepost": 75, "integration": 80,
 }
 
 // forbidden are imports that a floor would allow.
