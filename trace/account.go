@@ -3,6 +3,7 @@ package trace
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"gatepost/mail"
 )
@@ -32,7 +33,7 @@ type tally struct {
 func (l *Log) Account(ctx context.Context) (Account, error) {
 	account := Account{Ends: map[Kind]int64{}}
 	tallies := map[mail.ID]*tally{}
-	err := l.scan(ctx, "SELECT n, message, record FROM trace WHERE at >= ? AND n > ? ORDER BY n LIMIT ?", 0,
+	err := l.scan(ctx, "SELECT n, message, record FROM trace WHERE at >= ? AND n > ? ORDER BY n LIMIT ?", math.MinInt64,
 		func(r Record) error {
 			account.add(r, tallies)
 			return nil

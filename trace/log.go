@@ -20,7 +20,7 @@ const (
 	refusalBatch  = 128
 	expireBatch   = 1000
 	scanBatch     = 200
-	searchWindow  = 20_000 // rows that one query of a search looks through
+	searchWindow  = 20_000
 )
 
 // ErrUnknown tells that there is no trace of a message.
@@ -36,6 +36,7 @@ type Store interface {
 type Log struct {
 	store   Store
 	logger  *slog.Logger
+	window  int64 // rows that one query of a search looks through
 	refused chan Record
 	dropped atomic.Int64
 }
@@ -45,7 +46,7 @@ func New(s Store, logger *slog.Logger) *Log {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Log{store: s, logger: logger, refused: make(chan Record, refusalBuffer)}
+	return &Log{store: s, logger: logger, window: searchWindow, refused: make(chan Record, refusalBuffer)}
 }
 
 // Life is all that is known of one message. Accepted is nil while the message

@@ -3,6 +3,7 @@ package trace
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gatepost/mail"
@@ -29,8 +30,8 @@ func (l *Log) Search(ctx context.Context, address string, since time.Time, limit
 		return nil, err
 	}
 	for top > 0 && len(found) < limit {
-		bottom := max(top-searchWindow, 0)
-		ids, err := l.window(ctx, needle(address), bottom, top, since)
+		bottom := max(top-l.window, 0)
+		ids, err := l.matches(ctx, needle(address), bottom, top, since)
 		if err != nil {
 			return nil, err
 		}
@@ -60,8 +61,8 @@ func (l *Log) newest(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// window gives the messages of the rows above bottom up to top that match.
-func (l *Log) window(ctx context.Context, needle string, bottom, top int64, since time.Time) ([]mail.ID, error) {
+// matches gives the messages of the rows above bottom up to top that match.
+func (l *Log) matches(ctx context.Context, needle string, bottom, top int64, since time.Time) ([]mail.ID, error) {
 	var ids []mail.ID
 	err := l.store.Select(ctx, func(scan func(...any) error) error {
 		var id int64
@@ -69,7 +70,7 @@ func (l *Log) window(ctx context.Context, needle string, bottom, top int64, sinc
 		ids = append(ids, mail.ID(id))
 		return err
 	}, "SELECT message FROM trace WHERE n > ? AND n <= ? AND at >= ? AND {{find}}(who, ?) > 0 ORDER BY n DESC LIMIT ?",
-		bottom, top, since.UnixMilli(), needle, searchWindow)
+		bottom, top, since.UnixMilli(), needle, l.window)
 	if err != nil {
 		return nil, fmt.Errorf("search traces: %w", err)
 	}
@@ -105,8 +106,8 @@ func (life Life) summary() Summary {
 		if e.Status != nil {
 			s.Text = e.Status.String()
 		}
-		if life.Accepted == nil && !e.Recipient.IsNull() {
-			s.To = append(s.To, e.Recipient.String())
+		if to := e.Recipient.String(); life.Accepted == nil && to != "" && !slices.Contains(s.To, to) {
+			s.To = append(s.To, to)
 		}
 	}
 	return s
