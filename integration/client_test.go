@@ -20,9 +20,11 @@ type dialogue struct {
 // dialWait bounds every step of a dialogue.
 const dialWait = 20 * time.Second
 
+func dialTCP(address string) (net.Conn, error) { return net.DialTimeout("tcp", address, dialWait) }
+
 // dial connects and reads the banner.
 func dial(address string) (*dialogue, error) {
-	c, err := net.DialTimeout("tcp", address, dialWait)
+	c, err := dialTCP(address)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -66,15 +67,20 @@ func tool(t testing.TB, name string) string {
 	return path
 }
 
-// freeAddress is a loopback address with a port that was free a moment ago.
+// freeAddress is a loopback address with a port that was free a moment ago, of
+// those that outgoing connections do not take by themselves.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port found")
+	return ""
 }
 
 // lockedBuffer gathers output of a process.
@@ -302,6 +308,11 @@ type sink struct {
 // startSink starts a sink; change sets server options before it listens.
 func startSink(t testing.TB, change func(*smtp.Server)) *sink {
 	t.Helper()
+	return startSinkAt(t, "127.0.0.1:0", change)
+}
+
+func startSinkAt(t testing.TB, address string, change func(*smtp.Server)) *sink {
+	t.Helper()
 	s := &sink{}
 	s.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &sinkSession{sink: s}, nil }))
 	s.server.Domain, s.server.AllowInsecureAuth = "sink.test", true
@@ -310,7 +321,7 @@ func startSink(t testing.TB, change func(*smtp.Server)) *sink {
 	if change != nil {
 		change(s.server)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
