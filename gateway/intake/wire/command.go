@@ -152,8 +152,11 @@ func (c *Conn) readLine() ([]byte, error) {
 	for {
 		if c.skipping {
 			c.skip()
-		} else if line, done := c.cutLine(); done {
-			return line, c.flushMany()
+		}
+		if !c.skipping {
+			if line, done := c.cutLine(); done {
+				return line, c.flushMany()
+			}
 		}
 		if by.IsZero() {
 			by = time.Now().Add(k.Command)

@@ -11,16 +11,19 @@ import (
 
 // Client is an SMTP client that sends what it is told, octet for octet.
 type Client struct {
-	Conn net.Conn
-	r    *bufio.Reader
+	Conn    net.Conn
+	Timeout time.Duration // of one write and of one line of a reply
+	r       *bufio.Reader
 }
 
 // NewClient speaks over nc. It does not wait for the greeting.
-func NewClient(nc net.Conn) *Client { return &Client{nc, bufio.NewReader(nc)} }
+func NewClient(nc net.Conn) *Client {
+	return &Client{Conn: nc, Timeout: 20 * time.Second, r: bufio.NewReader(nc)}
+}
 
 // Send writes octets as they are.
 func (c *Client) Send(octets string) error {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.Timeout)); err != nil {
 		return fmt.Errorf("set deadline: %w", err)
 	}
 	if _, err := c.Conn.Write([]byte(octets)); err != nil {
@@ -32,7 +35,7 @@ func (c *Client) Send(octets string) error {
 // Reply reads one reply, its lines joined by LF without CR.
 func (c *Client) Reply() (string, error) {
 	var lines []string
-	if err := c.Conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.Conn.SetReadDeadline(time.Now().Add(c.Timeout)); err != nil {
 		return "", fmt.Errorf("set deadline: %w", err)
 	}
 	for {
