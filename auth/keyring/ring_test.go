@@ -251,6 +251,35 @@ func TestMountedFiles(t *testing.T) {
 	}
 }
 
+func TestAMountedKeyComesBeforeThoseOfTheStore(t *testing.T) {
+	s := storetest.Open(t, store.Options{URL: "sqlite", Dir: t.TempDir(), Schemas: []store.Schema{Schema()}})
+	r, _ := newRing(t, s)
+	d := domain(t, "example.com")
+	var text []byte
+	for _, selector := range []string{"a", "z"} {
+		k, err := r.Create(t.Context(), d, Ed25519, selector, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err = k.PEM(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "m.pem")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, stored := range []string{"a", "z"} {
+		if _, err := r.Activate(t.Context(), d, stored); err != nil {
+			t.Fatal(err)
+		}
+		mounted, _ := newRing(t, s, File{d, "m", path})
+		if got := names(mounted.Active(t.Context(), d)); got != "example.com/m active" {
+			t.Errorf("beside %s: got %s", stored, got)
+		}
+	}
+}
+
 func TestWrongFilesAreToldByPath(t *testing.T) {
 	s := storetest.Open(t, store.Options{URL: "sqlite", Dir: t.TempDir(), Schemas: []store.Schema{Schema()}})
 	bad := filepath.Join(t.TempDir(), "bad.pem")

@@ -60,6 +60,18 @@ func TestSignaturesVerify(t *testing.T) {
 	}
 }
 
+// Delivery ends the last line of what has no end.
+func TestHeaderWithoutFinalLineEnd(t *testing.T) {
+	b := newBench(t, "example.com")
+	message := "From: alice@example.com\r\nSubject: x"
+	fields := sign(t, b.signer(t, both()), vouched(t, message))
+	for _, got := range b.verify(t, fields+message+"\r\n") {
+		if !strings.HasPrefix(got, "pass ") {
+			t.Errorf("got %s", got)
+		}
+	}
+}
+
 func TestChangesBreakSignatures(t *testing.T) {
 	b := newBench(t, "example.com")
 	message := plainHeader + "\r\nHello Bob.\r\n"

@@ -23,7 +23,9 @@ func TestWhoIsSigned(t *testing.T) {
 	b := newBench(t, "example.com", "sub.example.com", "example.org")
 	deep := both()
 	deep.Subdomains = true
-	s := b.signer(t, Rule{Domains: []string{"example.org", "nokey.example"}}, deep, Rule{Domains: []string{"sub.example.com"}, Algorithms: []string{"ed25519"}})
+	near := Rule{Domains: []string{"sub.example.com"}, Algorithms: []string{"ed25519"}}
+	rest := Rule{Domains: []string{"example.org", "nokey.example"}}
+	signers := []*Signer{b.signer(t, rest, deep, near), b.signer(t, near, rest, deep)}
 	for _, c := range []struct {
 		name, from string
 		role       mail.Role
@@ -49,9 +51,11 @@ func TestWhoIsSigned(t *testing.T) {
 			if c.from != "" {
 				m.Origin.From = domain(t, c.from)
 			}
-			_, names, err := s.Sign(t.Context(), m, c.name, m.Open)
-			if got := strings.Join(names, " "); got != c.want || err != nil {
-				t.Errorf("got %q, %v; want %q", got, err, c.want)
+			for _, s := range signers {
+				_, names, err := s.Sign(t.Context(), m, c.name, m.Open)
+				if got := strings.Join(names, " "); got != c.want || err != nil {
+					t.Errorf("got %q, %v; want %q", got, err, c.want)
+				}
 			}
 		})
 	}
@@ -172,8 +176,13 @@ func TestCacheIsBounded(t *testing.T) {
 	c := newCache(3)
 	work := func() (signatures, error) { return signatures{}, nil }
 	for id := range mail.ID(10) {
-		if _, err := c.get(t.Context(), cacheKey{id: id}, time.Time{}, work); err != nil {
-			t.Fatal(err)
+		for _, wanted := range []mail.ID{id, 0} { // the first is used all the time
+			if _, err := c.get(t.Context(), cacheKey{id: wanted}, time.Time{}, work); err != nil {
+				t.Fatal(err)
+			}
+			if id > 0 && c.entries[cacheKey{id: 0}] == nil {
+				t.Fatal("what is in use was dropped")
+			}
 		}
 	}
 	if len(c.entries) != 3 || c.order.Len() != 3 || c.entries[cacheKey{id: 9}] == nil || len(c.running) != 0 {

@@ -47,7 +47,7 @@ func (s *Signer) sign(ctx context.Context, p plan, open Opener) (signatures, err
 		return signatures{}, fmt.Errorf("open message: %w", err)
 	}
 	defer r.Close()
-	in := bufio.NewReaderSize(r, 32<<10)
+	in := bufio.NewReaderSize(r, 16<<10)
 	raw, header, err := readHeader(in)
 	if err != nil {
 		return signatures{}, err
@@ -55,7 +55,7 @@ func (s *Signer) sign(ctx context.Context, p plan, open Opener) (signatures, err
 	if p.rule.existing == Keep && hasSignature(header, p.domain) {
 		return signatures{}, nil
 	}
-	return s.run(p, p.rule.cover(header), io.MultiReader(bytes.NewReader(raw), in))
+	return s.run(p, p.rule.cover(header), raw, in)
 }
 
 // readHeader reads up to and including the empty line. Where that is missing
@@ -124,8 +124,8 @@ func (r *rule) cover(h mail.Header) []string {
 	return names
 }
 
-// run feeds the message to one library signer per key.
-func (s *Signer) run(p plan, names []string, message io.Reader) (made signatures, err error) {
+// run feeds header and body to one library signer per key.
+func (s *Signer) run(p plan, names []string, header []byte, body *bufio.Reader) (made signatures, err error) {
 	now := s.now()
 	var expires time.Time
 	if p.rule.expire > 0 {
@@ -153,7 +153,11 @@ func (s *Signer) run(p plan, names []string, message io.Reader) (made signatures
 		}
 		signers, writers = append(signers, one), append(writers, one)
 	}
-	if _, err := io.CopyBuffer(io.MultiWriter(writers...), message, make([]byte, 32<<10)); err != nil {
+	all := io.MultiWriter(writers...)
+	if _, err = all.Write(header); err == nil {
+		_, err = body.WriteTo(all)
+	}
+	if err != nil {
 		return made, fmt.Errorf("read message: %w", err)
 	}
 	return made, nil
