@@ -13,8 +13,12 @@ import (
 	"gatepost/policy"
 )
 
-// reverseWait is how long a message waits for the name of its client.
-const reverseWait = 5 * time.Second
+// How long a message waits for the name of its client: where it is a fact to
+// judge by, and where it only stands in the Received field.
+const (
+	reverseWait      = 5 * time.Second
+	reverseWaitRelay = time.Second
+)
 
 // connection is what is known of one TCP connection. It outlives STARTTLS,
 // which begins a new session.
@@ -97,13 +101,17 @@ func (c *connection) lookUp() {
 }
 
 // reverse gives what lookUp found, or nothing where DNS takes too long.
-func (c *connection) reverse(ctx context.Context) policy.IPRev {
+func (c *connection) reverse(ctx context.Context, role mail.Role) policy.IPRev {
 	select {
 	case <-c.reverseDone:
 		return c.iprev
 	default:
 	}
-	timer := time.NewTimer(reverseWait)
+	wait := reverseWait
+	if role == mail.RoleRelay {
+		wait = reverseWaitRelay
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-c.reverseDone:

@@ -46,21 +46,20 @@ func (s *session) broken(r io.Reader, tx *transaction, err error) error {
 	if reply := s.wire.Refused(); !reply.IsZero() {
 		s.observe(tx.refusal(StageContent, reply))
 	}
-	return s.abandon(err)
+	return unheard()
 }
 
 // drained reads what is left of the message before it refuses it.
 func (s *session) drained(r io.Reader, refusal Refusal) error {
 	if _, err := io.Copy(io.Discard, r); err != nil {
-		return s.abandon(err)
+		return unheard()
 	}
 	return s.refuse(refusal)
 }
 
-// abandon ends a Data that nobody waits for any more: the client broke off, or
-// the wire refused the message. The wire lets nobody see what it returns, but
-// waits for it before the next message begins (wire.Prepare).
-func (s *session) abandon(error) error { return smtpError(mail.ReplyLocalError) }
+// unheard is the result of a message that was broken off: the wire has
+// answered it, or the client is gone.
+func unheard() error { return smtpError(mail.ReplyLocalError) }
 
 // message is a transaction whose content has come in.
 type message struct {
@@ -79,7 +78,7 @@ func (s *session) receive(m *message) *Refusal {
 	if refusal := s.examine(m); refusal != nil {
 		return refusal
 	}
-	m.iprev = s.reverse(s.ctx)
+	m.iprev = s.reverse(s.ctx, m.who.Role)
 	m.who.IPRev = m.iprev
 	m.transaction.facts.PTR = m.iprev.Name
 	m.facts, m.verdict, m.vouched = s.Policy.Content(s.ctx, m.who, m.env, m.header, m.body)

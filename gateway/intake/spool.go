@@ -15,8 +15,10 @@ import (
 const (
 	// spoolHead is what one message may hold in memory.
 	spoolHead = 256 << 10
-	// spoolFirst is what it holds at first.
+	// spoolFirst is what it holds at first, spoolHint at most where the client
+	// announced its size.
 	spoolFirst = 8 << 10
+	spoolHint  = 64 << 10
 	spoolChunk = 32 << 10
 )
 
@@ -68,7 +70,7 @@ type spool struct {
 func newSpool(space *spoolSpace, hint int64) *spool {
 	s := &spool{space: space}
 	if hint > spoolFirst {
-		s.grow(int(min(hint+1, spoolHead)))
+		s.grow(int(min(hint+1, spoolHint)))
 	}
 	return s
 }
