@@ -14,8 +14,8 @@ bash "$work/rig/peers.sh" deps >/dev/null
 [ -d "$BENCH_ROOT/peers/postfix" ] || bash "$work/rig/peers.sh" fetch >/dev/null
 [ -x "$work/rig/bin/gen" ] || bash "$work/rig/peers.sh" build
 [ -s "$GATEPOST_BENCH_DIR/dkim.pem" ] || openssl genrsa -out "$GATEPOST_BENCH_DIR/dkim.pem" 2048 2>/dev/null
-export RELAY_CMD="rm -rf $GATEPOST_BENCH_DIR/data; exec $PWD/bin/gatepost serve --config $PWD/integration/bench/relay.yaml"
-export DKIM_CMD="rm -rf $GATEPOST_BENCH_DIR/data; exec $PWD/bin/gatepost serve --config $PWD/integration/bench/relay-dkim.yaml"
+export RELAY_CMD="bash -c 'rm -rf $GATEPOST_BENCH_DIR/data; exec $PWD/bin/gatepost serve --config $PWD/integration/bench/relay.yaml'"
+export DKIM_CMD="bash -c 'rm -rf $GATEPOST_BENCH_DIR/data; exec $PWD/bin/gatepost serve --config $PWD/integration/bench/relay-dkim.yaml'"
 peers=(${PEERS:-postfix postfix-default cmd:RELAY postfix-dkim cmd:DKIM})
 bash "$work/rig/peers.sh" matrix "${peers[@]}" -- "${N:-4000}" "${SIZE:-5120}" "${SESSIONS:-20}" "${REPEATS:-5}" >"$work/runs.jsonl"
 python3 "$work/rig/summary.py" "$work/runs.jsonl"

@@ -59,9 +59,18 @@ running() { as_postgres "$bin/pg_ctl" -D "$dir/data" status >/dev/null 2>&1; }
 
 query() { as_postgres "$bin/psql" -h "$dir" -p "$port" -U postgres -v ON_ERROR_STOP=1 -qAt "$@"; }
 
+# A server whose package was upgraded under it no longer finds its libraries.
+outdated() {
+    installed=$("$bin/postgres" --version)
+    ours=$(query -d postgres -c "SHOW server_version") || return 0
+    case $installed in *" $ours") return 1 ;; esac
+    return 0
+}
+
 start() {
     programs || { install_package && programs; } || { echo "postgres.sh: no PostgreSQL to be had" >&2; exit 1; }
     [ -e "$dir/data/PG_VERSION" ] || make_cluster
+    if running && outdated; then stop >/dev/null; fi
     # The server must not keep our output open: a caller may read it to its end.
     running || as_postgres "$bin/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/server.log" start >/dev/null 2>&1 </dev/null ||
         { cat "$dir/server.log" >&2; exit 1; }
