@@ -22,6 +22,7 @@ type Conn struct {
 	done    chan struct{} // closed with the Conn
 	once    sync.Once
 	upgrade atomic.Bool // ended by STARTTLS: a handshake and another Conn follow
+	closed  atomic.Bool
 
 	// What follows is guarded by link.mu.
 	line  []byte // go-smtp reads this next,
@@ -42,12 +43,13 @@ type Conn struct {
 	said     sync.Mutex // guards what sessions say and ask from any goroutine
 	refused  mail.Reply
 	trace    string
-	prepared bool // Prepare is in place
-	broken   bool // the message that go-smtp receives must not be accepted
+	prepared bool          // Prepare is in place
+	begun    chan struct{} // gets one for each call of Data
+	broken   bool          // the message that go-smtp receives must not be accepted
 }
 
 func newConn(k *link, greeted bool) *Conn {
-	return &Conn{link: k, tls: k.tls, done: make(chan struct{}), greeted: greeted}
+	return &Conn{link: k, tls: k.tls, done: make(chan struct{}), begun: make(chan struct{}, 1), greeted: greeted}
 }
 
 // TLS is the state of TLS, and whether there is TLS. The client's certificate
@@ -111,6 +113,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
 	if len(c.line) == 0 && len(c.chunk) == 0 {
+		if c.closed.Load() { // go-smtp reads on behind QUIT
+			return 0, io.EOF
+		}
 		if err := c.next(); err != nil {
 			return 0, err
 		}
@@ -177,10 +182,11 @@ func (c *Conn) Write(b []byte) (int, error) {
 func (c *Conn) Close() error {
 	c.once.Do(func() {
 		defer close(c.done)
+		c.closed.Store(true)
 		k := c.link
 		linger := false
 		if k.mu.TryLock() { // else another goroutine is at work: cut it off
-			c.settle()
+			c.lastWords()
 			if err := k.flush(); err != nil && k.err == nil {
 				k.err = err
 			}

@@ -64,6 +64,7 @@ type guardedSession struct {
 }
 
 func (s guardedSession) Data(r io.Reader) error {
+	s.conn.begun <- struct{}{}
 	return s.Session.Data(guardedReader{r, s.conn})
 }
 
@@ -79,6 +80,16 @@ func (r guardedReader) Read(b []byte) (int, error) {
 		err = smtp.ErrDataReset
 	}
 	return n, err
+}
+
+// awaitData waits until go-smtp has called Data. It looks for the session only
+// in the goroutine it does that in, and panics when a client that left at once
+// has ended the session before.
+func (c *Conn) awaitData() {
+	select {
+	case <-c.begun:
+	case <-c.done:
+	}
 }
 
 func (c *Conn) isPrepared() bool {

@@ -156,12 +156,13 @@ func newGateway(t testing.TB, s wire.Settings) *gateway {
 	server.MaxMessageBytes = s.MessageSize
 	server.EnableSMTPUTF8 = true
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = server.Serve(g.listener) })
+	listener := g.listener
+	wg.Go(func() { _ = server.Serve(listener) })
 	ctx, cancel := context.WithCancel(context.Background())
 	g.ctx = ctx
 	t.Cleanup(func() {
 		cancel()
-		g.listener.Close()
+		listener.Close()
 		wg.Wait()
 		_ = server.Shutdown(context.Background())
 	})

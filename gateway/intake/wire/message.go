@@ -133,6 +133,7 @@ func (c *Conn) settleStart(reply []byte, accepted bool) {
 	b := c.body
 	switch {
 	case accepted:
+		c.awaitData()
 		c.message = c.newMessage()
 		if !b.counted {
 			c.put(mail.Reply{Code: 354, Text: "End data with <CR><LF>.<CR><LF>"})

@@ -50,6 +50,14 @@ func (c *Conn) settle() {
 	}
 }
 
+// lastWords lets the reply go out behind which go-smtp closes: to QUIT, or 421.
+func (c *Conn) lastWords() {
+	if len(c.reply) > 0 && (c.asked == askCommand || replyCode(c.reply) == 421) {
+		c.pass(c.reply)
+	}
+	c.reply = nil
+}
+
 // pass lets a reply of go-smtp or the session go to the client.
 func (c *Conn) pass(reply []byte) {
 	start := len(c.link.out)
