@@ -143,13 +143,20 @@ func sendWithCommit(ctx context.Context, conn *pgx.Conn, queries *pgx.Batch, bat
 	return notDone(ctx, conn, err)
 }
 
-// notDone cleans up after an error that came before any COMMIT.
+// notDone cleans up after an error that came before any COMMIT. A server that
+// cannot write now, as one that became a standby, must not be asked again over
+// the same connection.
 func notDone(ctx context.Context, conn *pgx.Conn, err error) error {
 	if conn.IsClosed() && !isAnswer(err) {
 		return unavailable(err)
 	}
+	err = postgresError(err)
+	if errors.Is(err, ErrUnavailable) {
+		conn.Close(ctx)
+		return err
+	}
 	rollback(ctx, conn)
-	return postgresError(err)
+	return err
 }
 
 // readResults reads the result of BEGIN and of every statement.

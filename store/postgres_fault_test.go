@@ -242,6 +242,45 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 	}
 }
 
+// raise makes the server fail with a code of appendix A of its documentation.
+func raise(code string) store.Statement {
+	return store.Statement{SQL: "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '" + code + "'; END $$"}
+}
+
+func TestWhatTheServerSays(t *testing.T) {
+	s := storetest.Open(t, store.Options{URL: storetest.Postgres(t), Writers: 1, Schemas: []store.Schema{things()}})
+	kill := store.Statement{SQL: "UPDATE thing SET number = 0 WHERE pg_terminate_backend(pg_backend_pid())"}
+	for name, c := range map[string]struct {
+		faulty store.Statement
+		all    bool // the whole batch fails
+		want   error
+	}{
+		"disk full":             {raise("53100"), false, store.ErrFull},
+		"became a standby":      {raise("25006"), true, store.ErrUnavailable},
+		"out of memory":         {raise("53200"), true, store.ErrUnavailable},
+		"shut down":             {raise("57P01"), true, store.ErrUnavailable},
+		"connection terminated": {kill, true, store.ErrUnavailable},
+		"unique":                {raise("23505"), false, store.ErrConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			errs, err := s.CommitBatch(t.Context(), []store.Statement{{SQL: "DELETE FROM thing"}, insert(1, "one")},
+				[]store.Statement{insert(2, "two"), c.faulty})
+			if !errors.Is(errs[1], c.want) {
+				t.Errorf("faulty: %v, want %v", errs[1], c.want)
+			}
+			if c.all != (errs[0] != nil) || c.all && err == nil {
+				t.Errorf("the other: %v, the batch: %v", errs[0], err)
+			}
+			if count(t, s, "id = 2") != 0 {
+				t.Error("not undone")
+			}
+			if _, err := s.Submit(t.Context(), insert(time.Now().UnixNano(), name)); err != nil {
+				t.Errorf("the next one: %v", err)
+			}
+		})
+	}
+}
+
 func TestPasswordIsNotInErrors(t *testing.T) {
 	for _, u := range []string{
 		"postgres://me:hush-hush@127.0.0.1:1/db?connect_timeout=1",

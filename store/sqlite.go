@@ -58,23 +58,28 @@ func openSQLite(ctx context.Context, options Options, h hooks) (*sqliteEngine, e
 }
 
 // prepareFile makes the database file readable by us alone. SQLite gives its
-// other files the same mode.
+// other files the same mode. A file that is there is not opened: closing it
+// would drop the locks that SQLite may hold on it in this process.
 func (e *sqliteEngine) prepareFile() error {
-	flags := os.O_RDWR | os.O_CREATE
-	if e.options.Shared {
-		flags = os.O_RDWR
+	info, err := os.Stat(e.path)
+	if errors.Is(err, os.ErrNotExist) && !e.options.Shared {
+		return e.makeFile()
 	}
-	f, err := os.OpenFile(e.path, flags, 0o600)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = os.Chmod(e.path, 0o600)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o077 != 0 {
-		if err := f.Chmod(0o600); err != nil {
-			return fmt.Errorf("%w: make the database private: %w", ErrUnavailable, err)
-		}
-	}
 	return nil
+}
+
+func (e *sqliteEngine) makeFile() error {
+	f, err := os.OpenFile(e.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return f.Close()
 }
 
 func (e *sqliteEngine) connect(ctx context.Context) error {
@@ -132,7 +137,13 @@ func (e *sqliteEngine) name() string { return "sqlite" }
 
 func (e *sqliteEngine) now(context.Context) (time.Time, error) { return e.options.Now(), nil }
 
-func (e *sqliteEngine) ping(context.Context) error { return nil }
+// ping notices that the data directory is gone, as when a disk was unmounted.
+func (e *sqliteEngine) ping(context.Context) error {
+	if _, err := os.Stat(e.path); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
 
 func (e *sqliteEngine) bind(s Statement) (bound, error) {
 	list, size, err := values(s.Args)

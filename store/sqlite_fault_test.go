@@ -129,6 +129,9 @@ func TestLostFileIsNotReplaced(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "gatepost.db"), filepath.Join(dir, "elsewhere")); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Usable(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("usable: %v", err)
+	}
 	if _, err := s.WriterPragma(t.Context(), "query_only(1)"); err != nil {
 		t.Fatal(err)
 	}
