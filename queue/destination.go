@@ -23,6 +23,7 @@ type destination struct {
 
 	more      bool // the store may hold rows that are due
 	refilling bool
+	promised  int // rows to the refill
 	inReady   bool
 	inHungry  bool
 	inFailing bool
@@ -56,10 +57,16 @@ func (d *destination) wants(perDest int) bool {
 	return d.rows <= perDest/4
 }
 
-// forgettable tells whether d is of no more use in memory.
+// forgettable tells whether d is of no more use in memory. One in trouble is
+// kept while it is remembered.
 func (d *destination) forgettable() bool {
-	return d.rows == 0 && d.running == 0 && !d.more && !d.refilling && !d.suspended && d.fails == 0 ||
-		d.rows == 0 && d.running == 0 && !d.refilling && !d.suspended && d.fails > 0 && !d.inFailing
+	if d.rows > 0 || d.running > 0 || d.refilling || d.suspended {
+		return false
+	}
+	if d.fails > 0 || d.losses > 0 {
+		return !d.inFailing
+	}
+	return !d.more
 }
 
 func (d *destination) add(p *parcel) {
@@ -122,7 +129,9 @@ func (s *scheduler) judge(now time.Time, e judged, a *actions) {
 	case e.verdict == siteFailed && current:
 		s.fail(now, d, e.hint, a)
 	case e.verdict == sessionLost && current:
-		if d.losses++; d.losses >= s.limits.losses || d.fails > 0 {
+		d.losses++
+		s.remember(d)
+		if d.losses >= s.limits.losses || d.fails > 0 {
 			s.fail(now, d, e.hint, a)
 		}
 	}

@@ -25,7 +25,7 @@ func (q *Queue) newDuties() duties {
 	}
 	return duties{
 		lease:   duty("lease", q.o.Lease/3, q.keepLease),
-		wake:    duty("wake destinations", time.Second, q.wakeDestinations),
+		wake:    duty("wake destinations", q.o.Poll, q.wakeDestinations),
 		sweep:   duty("sweep due recipients", 30*time.Second, q.sweepDue),
 		wishes:  duty("carry out wishes", 10*time.Second, q.carryOut),
 		orphans: duty("sweep orphaned bodies", time.Hour, q.sweepOrphans),

@@ -23,6 +23,7 @@ const (
 	DefaultRowsPerDestination = 500
 	DefaultContentMemory      = 32 << 20
 	DefaultLease              = 30 * time.Second
+	DefaultPoll               = time.Second
 )
 
 // DefaultRetry is delivery.retry of the documentation.
@@ -60,6 +61,8 @@ type Options struct {
 
 	// Lease is how long this node may deliver after it last reached the store.
 	Lease time.Duration
+	// Poll is how often destinations are looked for whose time has come.
+	Poll time.Duration
 	// Alone says that no other node uses the store, as on SQLite: rows of
 	// other incarnations are free at once.
 	Alone bool
@@ -130,6 +133,7 @@ func (o *Options) defaults() {
 	orDefault(&o.RowsPerDestination, DefaultRowsPerDestination)
 	orDefault(&o.ContentMemory, DefaultContentMemory)
 	orDefault(&o.Lease, DefaultLease)
+	orDefault(&o.Poll, DefaultPoll)
 }
 
 func orDefault[T comparable](field *T, value T) {

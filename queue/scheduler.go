@@ -104,8 +104,8 @@ func (s *scheduler) feed(a *actions) {
 		if !d.wants(s.limits.perDest) {
 			continue
 		}
-		room := min(s.limits.perDest-d.rows, s.limits.rows-s.rows)
-		d.refilling, d.granted = true, false
+		room := min(s.limits.perDest/2, s.limits.rows-s.rows)
+		d.refilling, d.granted, d.promised = true, false, room
 		s.count(d, room)
 		a.refill = append(a.refill, refill{d.name, room, s.share(), d.fails > 0})
 	}
@@ -151,19 +151,14 @@ func (s *scheduler) line(d *destination) {
 	}
 }
 
-// offer admits fresh mail to a healthy destination with room. While the store
-// holds rows too, fresh mail gets half of the room, so that neither starves.
+// offer admits fresh mail to a healthy destination with room.
 func (s *scheduler) offer(e offered) bool {
 	if s.paused || s.rows+e.rows > s.limits.rows {
 		return false
 	}
 	d := s.dests[e.dest]
 	if d != nil {
-		room := s.limits.perDest
-		if d.more {
-			room /= 2
-		}
-		if d.suspended || d.fails > 0 || d.rows > 0 && d.rows+e.rows > room {
+		if d.suspended || d.fails > 0 || !s.hasRoom(d, e.rows) {
 			return false
 		}
 		if line := d.bySender[e.sender]; line != nil && line.rows+e.rows > s.share() {
@@ -176,6 +171,16 @@ func (s *scheduler) offer(e offered) bool {
 	}
 	s.count(d, e.rows)
 	return true
+}
+
+// hasRoom leaves room for what waits in the store: fresh mail alone must not
+// keep a destination from being hungry.
+func (s *scheduler) hasRoom(d *destination, rows int) bool {
+	present := d.rows - d.promised
+	if d.more && present > 0 && present+rows > s.limits.perDest/4 {
+		return false
+	}
+	return d.rows == 0 || d.rows+rows <= s.limits.perDest
 }
 
 func (s *scheduler) store(e stored) {
@@ -206,7 +211,7 @@ func (s *scheduler) wake(e woken) {
 func (s *scheduler) load(e loaded, a *actions) {
 	d := s.dests[e.refill.dest]
 	s.count(d, -e.refill.room)
-	d.refilling, d.more = false, e.more
+	d.refilling, d.more, d.promised = false, e.more, 0
 	if e.window > 0 {
 		d.window = e.window
 	}
