@@ -28,6 +28,11 @@ func dial(address string) (*dialogue, error) {
 	if err != nil {
 		return nil, err
 	}
+	return greeted(c)
+}
+
+// greeted reads the banner of a new connection.
+func greeted(c net.Conn) (*dialogue, error) {
 	d := &dialogue{c, bufio.NewReader(c)}
 	if code, text, err := d.reply(); err != nil || code != 220 {
 		c.Close()
