@@ -170,5 +170,5 @@ func nameWarnings(ctx context.Context, c *config.Loaded) config.Errors {
 	case dnsx.IsNotFound(err):
 		return config.Errors{c.At("hostname", "%s has no A or AAAA record; servers that we deliver to may refuse our EHLO", c.Hostname)}
 	}
-	return config.Errors{c.At("hostname", "could not look up whether %s has an address: %v", c.Hostname, err)}
+	return config.Errors{c.At("hostname", "could not look up whether %s has an address: %s", c.Hostname, dnsx.Brief(err))}
 }

@@ -34,6 +34,7 @@ type parts struct {
 	passwords *sasl.Verifier
 	signer    *signing.Signer
 	deliverer *delivery.Deliverer
+	onClose   func() // for tests; nil: nothing
 }
 
 // base is what parts stand on and what outlives a reload.
@@ -122,6 +123,9 @@ func (p *parts) close() error {
 	}
 	if p.resolver != nil {
 		p.resolver.Close()
+	}
+	if p.onClose != nil {
+		p.onClose()
 	}
 	return nil
 }

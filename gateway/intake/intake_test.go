@@ -382,3 +382,18 @@ func TestManySessions(t *testing.T) {
 		}
 	}
 }
+
+// A balancer that only looks whether the port is open is no refusal.
+func TestProbeOfBalancerIsQuiet(t *testing.T) {
+	r := newRig(t, Listener{ProxyTrusted: []string{"127.0.0.0/8"}}).start(t)
+	dial(t, r.addr()).conn.Close()
+	c := dial(t, r.addr())
+	c.write("garbage that makes noise\r\n") // accepted behind the silent one
+	c.closed()
+	if err := r.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text := r.observer.text(); strings.Count(text, "refused connect") != 1 {
+		t.Errorf("observer heard %q, want one refusal", text)
+	}
+}

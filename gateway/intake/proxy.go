@@ -18,6 +18,8 @@ const proxyTimeout = 10 * time.Second
 var (
 	errNoProxyHeader = errors.New("no PROXY header from a trusted source")
 	errProxyHeader   = errors.New("PROXY header from a source that is not trusted")
+	// errProbe: a balancer looks whether the port is open.
+	errProbe = errors.New("a trusted source said nothing")
 )
 
 // peer is who stands at the other end.
@@ -53,9 +55,13 @@ func identify(nc net.Conn, trusted []netip.Prefix) (net.Conn, peer, error) {
 
 // readProxy reads the header of a trusted source.
 func readProxy(nc net.Conn, socket peer) (net.Conn, peer, error) {
-	pc := proxyproto.NewConn(nc, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(proxyTimeout))
+	heard := &hearing{Conn: nc}
+	pc := proxyproto.NewConn(heard, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(proxyTimeout))
 	h := pc.ProxyHeader()
-	if h == nil {
+	switch {
+	case h == nil && !heard.anything:
+		return nil, socket, errProbe
+	case h == nil:
 		return nil, socket, errNoProxyHeader
 	}
 	p := peer{addr: socket.addr, local: socket.local, proxy: socket.addr}
@@ -79,6 +85,19 @@ func addrPort(a net.Addr) netip.AddrPort {
 	}
 	ap := tcp.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+}
+
+// hearing knows whether the other end ever said anything.
+type hearing struct {
+	net.Conn
+	anything bool
+}
+
+// Read implements io.Reader.
+func (c *hearing) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.anything = c.anything || n > 0
+	return n, err
 }
 
 // unproxied fails where the client begins with a PROXY header.

@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -90,7 +91,9 @@ func (s *service) serve(ctx context.Context, nc net.Conn, counts *connections) {
 	identified, p, err := identify(nc, s.trusted)
 	stop()
 	if err != nil {
-		s.turnedAway(p, mail.Reply{}, err)
+		if !errors.Is(err, errProbe) {
+			s.turnedAway(p, mail.Reply{}, err)
+		}
 		nc.Close()
 		return
 	}

@@ -59,8 +59,9 @@ type spool struct {
 	space   *spoolSpace
 	scanner mail.Scanner
 	head    []byte
-	file    *os.File // what is behind head
-	tail    int64    // octets in file
+	file    *os.File          // what is behind head
+	tail    int64             // octets in file
+	chunk   *[spoolChunk]byte // on its way from the client to file
 
 	mu     sync.Mutex // guards closed
 	closed bool
@@ -98,12 +99,13 @@ func (s *spool) readOnce(r io.Reader) (int, error) {
 		s.head = s.head[:len(s.head)+n]
 		return n, err
 	}
-	chunk := s.space.chunks.Get().(*[spoolChunk]byte)
-	defer s.space.chunks.Put(chunk)
-	n, err := r.Read(chunk[:])
+	if s.chunk == nil {
+		s.chunk = s.space.chunks.Get().(*[spoolChunk]byte)
+	}
+	n, err := r.Read(s.chunk[:])
 	if n > 0 {
-		s.scanner.Write(chunk[:n])
-		if werr := s.writeFile(chunk[:n]); werr != nil {
+		s.scanner.Write(s.chunk[:n])
+		if werr := s.writeFile(s.chunk[:n]); werr != nil {
 			return n, &spoolError{werr}
 		}
 	}
@@ -176,6 +178,10 @@ func (s *spool) Close() error {
 	}
 	s.closed = true
 	s.space.used.Add(-int64(cap(s.head)))
+	if s.chunk != nil {
+		s.space.chunks.Put(s.chunk)
+		s.chunk = nil
+	}
 	if s.file == nil {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"testing/iotest"
 
@@ -118,3 +119,30 @@ func TestSpoolHeader(t *testing.T) {
 		s.Close()
 	}
 }
+
+// A large message costs little memory, however large it is.
+func TestSpoolNeedsLittleMemory(t *testing.T) {
+	const size = 20 << 20
+	s := newSpool(newSpoolSpace(t.TempDir(), 1<<30), size)
+	defer s.Close()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := s.ReadFrom(io.LimitReader(zeros{}, size)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(struct{ io.Writer }{io.Discard}, r); err != nil || n != size {
+		t.Fatalf("read %d, %v", n, err)
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 2<<20 {
+		t.Errorf("%d octets were allocated, want under 2 MiB", got)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
