@@ -155,10 +155,15 @@ func (s *site) keys() {
 	s.addZone(s.mustRun("dkim", "dns", "example.test"))
 }
 
+// connectFrom opens a connection from a local address of our choice.
+func connectFrom(local, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialWait, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(local), 0))}
+	return d.Dial("tcp", address)
+}
+
 // dialFrom is dial from a local address of our choice.
 func dialFrom(local, address string) (*dialogue, error) {
-	d := net.Dialer{Timeout: dialWait, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(local), 0))}
-	c, err := d.Dial("tcp", address)
+	c, err := connectFrom(local, address)
 	if err != nil {
 		return nil, err
 	}
