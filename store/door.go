@@ -44,12 +44,19 @@ const (
 	withdrawn
 )
 
-func (op *operation) finish(err error) {
+// settle is how an engine says what became of the operation. The caller is
+// told when the whole batch is settled.
+func (op *operation) settle(err error) {
 	if err != nil {
 		op.affected = nil
 	}
 	op.err = err
-	close(op.done)
+}
+
+func settleAll(batch []*operation, err error) {
+	for _, op := range batch {
+		op.settle(err)
+	}
 }
 
 // Submit does the statements in order as one operation: all or nothing. It
@@ -82,6 +89,9 @@ func (s *Store) Submit(ctx context.Context, statements ...Statement) ([]int64, e
 }
 
 func (s *Store) enqueue(ctx context.Context, op *operation) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	s.closing.RLock()
 	defer s.closing.RUnlock()
 	if s.closed {
@@ -146,7 +156,11 @@ func (s *Store) commit(ctx context.Context, batch []*operation) {
 	start := time.Now()
 	err := s.engine.commit(ctx, batch)
 	s.health.committed(err, s.options.Now())
+	took := time.Since(start)
+	for _, op := range batch {
+		close(op.done)
+	}
 	if s.options.Observe != nil {
-		s.options.Observe(Commit{Operations: len(batch), Took: time.Since(start), Err: err})
+		s.options.Observe(Commit{Operations: len(batch), Took: took, Err: err})
 	}
 }

@@ -16,7 +16,7 @@ func OpenUnsafe(ctx context.Context, options Options, synchronous string) (*Stor
 func (s *Store) CommitBatch(ctx context.Context, operations ...[]Statement) ([]error, error) {
 	var batch []*operation
 	for _, statements := range operations {
-		op := &operation{done: make(chan struct{})}
+		op := &operation{}
 		for _, statement := range statements {
 			b, err := s.engine.bind(statement)
 			if err != nil {
@@ -29,7 +29,6 @@ func (s *Store) CommitBatch(ctx context.Context, operations ...[]Statement) ([]e
 	err := s.engine.commit(ctx, batch)
 	errs := make([]error, len(batch))
 	for i, op := range batch {
-		<-op.done
 		errs[i] = op.err
 	}
 	return errs, err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,21 +11,20 @@ import (
 // quietEngine counts how often it was idle.
 type quietEngine struct {
 	engine
-	idled   int
-	commits int
+	idled   atomic.Int32
+	commits atomic.Int32
 }
 
 func (e *quietEngine) bind(Statement) (bound, error) { return bound{}, nil }
 
 func (e *quietEngine) commit(_ context.Context, batch []*operation) error {
-	e.commits++
-	finishAll(batch, nil)
+	e.commits.Add(1)
+	settleAll(batch, nil)
 	return nil
 }
 
 func (e *quietEngine) idle(context.Context) bool {
-	e.idled++
-	return e.idled < 3
+	return e.idled.Add(1) < 3
 }
 
 func (e *quietEngine) close() error { return nil }
@@ -40,18 +40,20 @@ func TestWriterTidiesWhenNobodyCame(t *testing.T) {
 			}
 			time.Sleep(4 * time.Second)
 		}
-		if e.idled != 0 {
-			t.Errorf("tidied %d times under load", e.idled)
+		synctest.Wait()
+		if n := e.idled.Load(); n != 0 {
+			t.Errorf("tidied %d times under load", n)
 		}
 		time.Sleep(time.Minute)
-		if e.idled != 3 {
-			t.Errorf("tidied %d times, want until it was done after 3", e.idled)
+		synctest.Wait()
+		if n := e.idled.Load(); n != 3 {
+			t.Errorf("tidied %d times, want until it was done after 3", n)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if e.commits != 10 {
-			t.Errorf("%d commits", e.commits)
+		if n := e.commits.Load(); n != 10 {
+			t.Errorf("%d commits", n)
 		}
 	})
 }

@@ -19,18 +19,18 @@ const retries = 3
 func (e *postgresEngine) commit(ctx context.Context, batch []*operation) error {
 	err := e.attempt(ctx, batch)
 	if err == nil {
-		finishAll(batch, nil)
+		settleAll(batch, nil)
 		return nil
 	}
 	if trouble := engineTrouble(err); trouble != nil {
 		e.options.Logger.Error("store: writing failed", "error", err)
 		if !errors.Is(err, ErrFull) {
-			finishAll(batch, err)
+			settleAll(batch, err)
 			return trouble
 		}
 	}
 	if len(batch) == 1 && !isDeadlock(err) {
-		batch[0].finish(err)
+		batch[0].settle(err)
 		return engineTrouble(err)
 	}
 	return e.replay(ctx, batch)
@@ -46,7 +46,7 @@ func (e *postgresEngine) replay(ctx context.Context, batch []*operation) error {
 		if trouble := engineTrouble(err); trouble != nil {
 			last = trouble
 		}
-		op.finish(err)
+		op.settle(err)
 	}
 	return last
 }

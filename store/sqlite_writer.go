@@ -150,10 +150,10 @@ func (e *sqliteEngine) commit(ctx context.Context, batch []*operation) error {
 	err := e.attempt(ctx, func(w *sqliteWriter) error { return w.doAll(ctx, batch) })
 	switch {
 	case err == nil:
-		finishAll(batch, nil)
+		settleAll(batch, nil)
 		return nil
 	case len(batch) == 1 || isUnusable(err):
-		finishAll(batch, err)
+		settleAll(batch, err)
 		return engineTrouble(err)
 	}
 	return e.replay(ctx, batch)
@@ -224,13 +224,13 @@ func (e *sqliteEngine) replay(ctx context.Context, batch []*operation) error {
 	switch {
 	case err == nil:
 		for i, op := range batch {
-			op.finish(failed[i])
+			op.settle(failed[i])
 		}
 		return nil
 	case errors.Is(err, ErrFull):
 		return e.alone(ctx, batch)
 	}
-	finishAll(batch, err)
+	settleAll(batch, err)
 	return engineTrouble(err)
 }
 
@@ -260,13 +260,7 @@ func (e *sqliteEngine) alone(ctx context.Context, batch []*operation) error {
 		if trouble := engineTrouble(err); trouble != nil {
 			last = trouble
 		}
-		op.finish(err)
+		op.settle(err)
 	}
 	return last
-}
-
-func finishAll(batch []*operation, err error) {
-	for _, op := range batch {
-		op.finish(err)
-	}
 }

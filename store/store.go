@@ -67,7 +67,8 @@ type Store struct {
 type engine interface {
 	// bind checks a statement and turns it into the engine's own form.
 	bind(Statement) (bound, error)
-	// commit ends every operation of the batch.
+	// commit settles every operation of the batch and returns what it learnt
+	// about the database.
 	commit(ctx context.Context, batch []*operation) error
 	// idle is called when a worker has had nothing to do for a while; it tells
 	// whether it wants to be called again soon.

@@ -223,7 +223,7 @@ func TestNumber(t *testing.T) {
 	}
 }
 
-func TestReadWithEndedContext(t *testing.T) {
+func TestEndedContext(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, open storetest.Opener) {
 		s := open(things())
 		ctx, cancel := context.WithCancel(t.Context())
@@ -231,6 +231,11 @@ func TestReadWithEndedContext(t *testing.T) {
 		var n int64
 		if err := s.Get(ctx, "SELECT count(*) FROM thing", nil, &n); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
+		}
+		for id := range int64(50) {
+			if _, err := s.Submit(ctx, insert(id, "late")); !errors.Is(err, context.Canceled) {
+				t.Fatalf("submitted %d all the same: %v", id, err)
+			}
 		}
 	})
 }
