@@ -145,6 +145,7 @@ func listenerOptions(l config.Listener, certificates bool) intake.Listener {
 		Name: l.Name, Address: l.Address, Role: l.Role, RelayClients: l.RelayClients,
 		TLS:          intake.TLS{Mode: mode, MinVersion: l.TLS.MinVersion},
 		BareNewline:  intake.BareNewline{Data: l.BareNewline.Data, BDAT: l.BareNewline.BDAT},
+		NoChunking:   !l.Chunking,
 		ProxyTrusted: prefixStrings(l.ProxyProtocol.Trusted),
 		Limits: intake.Limits{
 			MessageSize: int64(l.Limits.MessageSize), HeaderSize: int64(l.Limits.HeaderSize),

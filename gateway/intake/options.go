@@ -108,6 +108,7 @@ type Listener struct {
 	RelayClients []string
 	TLS          TLS
 	BareNewline  BareNewline
+	NoChunking   bool     // chunking: false; BDAT is then answered 502
 	Mechanisms   []string // auth.mechanisms
 	ProxyTrusted []string // proxy_protocol.trusted
 	Limits       Limits

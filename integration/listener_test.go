@@ -59,3 +59,18 @@ func scrape(t testing.TB, address string) string {
 	}
 	return string(b)
 }
+
+// TestChunkingOff: a listener that says so neither offers nor takes BDAT.
+func TestChunkingOff(t *testing.T) {
+	t.Parallel()
+	in := freeAddress(t)
+	config := strings.Replace(relayConfig, `tls: {mode: "off"}}`, `tls: {mode: "off"}, chunking: false}`, 1)
+	startGate(t, config, map[string]string{"in": in, "sink": "127.0.0.1:9"})
+	d := mustDial(t, in)
+	if text := d.expect(t, 250, "EHLO c.test"); strings.Contains(text, "CHUNKING") {
+		t.Errorf("CHUNKING offered:\n%s", text)
+	}
+	d.expect(t, 250, "MAIL FROM:<a@sender.test>")
+	d.expect(t, 250, "RCPT TO:<b@rcpt.test>")
+	d.expect(t, 502, "BDAT 0 LAST")
+}
