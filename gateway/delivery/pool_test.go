@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -71,7 +72,7 @@ func TestWaitingDeliveryGetsTheSlotOfAFinishedOne(t *testing.T) {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			time.Sleep(time.Millisecond)
+			runtime.Gosched()
 		}
 	}
 	want(t, d.Deliver(t.Context(), first)[0], ok)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -390,8 +391,12 @@ func TestContextEndsAWait(t *testing.T) {
 	defer c.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
+	began := time.Now()
 	if err := deliver(t, ctx, c); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took > smtptest.Patience/2 {
+		t.Errorf("it took %s, and the server ended it", took)
 	}
 	if c.Usable() {
 		t.Error("the connection may be used again")
@@ -427,6 +432,34 @@ func (c *cancelOnWrite) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.cancel()
 	return n, err
+}
+
+func TestAlive(t *testing.T) {
+	for name, test := range map[string]struct {
+		script string
+		want   bool
+	}{
+		"quiet":              {"S: 220 test\nC: EHLO*\nS: 250 test\nW:", true},
+		"closed":             {"S: 220 test\nC: EHLO*\nS: 250 test\nX:", false},
+		"said more, read":    {"S: 220 test\nC: EHLO*\nS: 250 test\nS: 421 idle\nW:", false},
+		"said more, not yet": {"S: 220 test\nC: EHLO*\nS: 250 test\nC: NOOP\nS: 421 idle\nW:", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := dial(t, smtptest.New(t, "127.0.0.1:0", nil, test.script), Options{})
+			c.raw = c.raw.(*counter).Conn // the socket itself can be looked at
+			greet(t, c)
+			if strings.Contains(test.script, "NOOP") {
+				c.raw.Write([]byte("NOOP\r\n"))
+			}
+			for deadline := time.Now().Add(5 * time.Second); c.Alive() != test.want && time.Now().Before(deadline); {
+				runtime.Gosched() // until what the server did has arrived
+			}
+			if got := c.Alive(); got != test.want {
+				t.Errorf("got %v", got)
+			}
+			c.Close()
+		})
+	}
 }
 
 func TestLeaseIsAskedBeforeTheDot(t *testing.T) {

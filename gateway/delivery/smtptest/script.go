@@ -27,8 +27,8 @@ import (
 	"time"
 )
 
-// patience is how long a server waits for a client before the test fails.
-const patience = 20 * time.Second
+// Patience is how long a server waits for a client before the test fails.
+const Patience = 20 * time.Second
 
 // Server plays one dialogue per connection, in order.
 type Server struct {
@@ -116,7 +116,7 @@ func (p *player) play(dialogue string) error {
 		line = strings.TrimSpace(line)
 		verb, text, _ := strings.Cut(line, ":")
 		text = strings.TrimPrefix(text, " ")
-		p.raw.SetDeadline(time.Now().Add(patience))
+		p.raw.SetDeadline(time.Now().Add(Patience))
 		if err := p.act(verb, text); err == io.EOF {
 			return nil
 		} else if err != nil {
