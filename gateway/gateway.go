@@ -80,6 +80,10 @@ func New(ctx context.Context, c *config.Loaded, o Options) (*Gateway, error) {
 
 // open opens the store and the key ring.
 func (g *Gateway) open(ctx context.Context, c *config.Loaded) error {
+	// On PostgreSQL too there are the socket and the spool.
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
 	s, err := store.Open(ctx, store.Options{
 		URL: string(c.Store.URL), Dir: c.DataDir, MinFree: int64(c.Store.MinFree), Logger: g.log, Now: g.now,
 		Schemas: []store.Schema{queue.Schema, trace.Schema, keyring.Schema()}, Observe: observeStore(g.metrics),
