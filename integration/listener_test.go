@@ -14,7 +14,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := startSink(t, nil)
 	in, metrics := freeAddress(t), freeAddress(t)
-	g := startGate(t, relayConfig+"metrics: {address: \"{{metrics}}\"}\n", map[string]string{"in": in, "sink": s.Addr, "metrics": metrics})
+	g := startGate(t, relayConfig+"metrics: {address: \"{{metrics}}\"}\n", map[string]string{"in": in, "sink": s.Addr, "metrics": metrics, "store": sqliteStore})
 	if code, text, err := deliver(in, "c.test", "a@sender.test", []string{"b@rcpt.test"}, letter("a@sender.test", "b@rcpt.test", "counted", "x")); code != 250 {
 		t.Fatal(code, text, err)
 	}
@@ -65,7 +65,7 @@ func TestChunkingOff(t *testing.T) {
 	t.Parallel()
 	in := freeAddress(t)
 	config := strings.Replace(relayConfig, `tls: {mode: "off"}}`, `tls: {mode: "off"}, chunking: false}`, 1)
-	startGate(t, config, map[string]string{"in": in, "sink": "127.0.0.1:9"})
+	startGate(t, config, map[string]string{"in": in, "sink": "127.0.0.1:9", "store": sqliteStore})
 	d := mustDial(t, in)
 	if text := d.expect(t, 250, "EHLO c.test"); strings.Contains(text, "CHUNKING") {
 		t.Errorf("CHUNKING offered:\n%s", text)
