@@ -2,6 +2,8 @@ package wire_test
 
 import (
 	"fmt"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -130,5 +132,39 @@ func checkSize(t *testing.T, g *gateway, c *wiretest.Client, form wiretest.Form,
 		t.Errorf("%d octets: %q, %d messages", size, reply, len(got))
 	case !fits && (len(got) != 0 || !strings.HasPrefix(reply, mail.ReplyTooBig.String())):
 		t.Errorf("%d octets: %q, %d messages", size, reply, len(got))
+	}
+}
+
+// The Data call of a message that the client or the wire broke off is slow to
+// return. What it returns must not be taken for the result of the next message:
+// go-smtp does not wait for it when RSET ends a message.
+func TestBrokenMessageDoesNotAnswerForTheNext(t *testing.T) {
+	for _, end := range []string{"RSET\r\n", "EHLO y\r\n", "BDAT 1\r\n\x00RSET\r\n"} {
+		g := newGateway(t, baseSettings())
+		g.atData = func(_ *wire.Conn, r io.Reader) error {
+			content, err := io.ReadAll(r)
+			if err == nil {
+				return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: string(content)}
+			}
+			for range 10000 {
+				runtime.Gosched()
+			}
+			return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "wrong"}
+		}
+		c := g.greeted()
+		const begin = "MAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\n"
+		for range 50 {
+			must(t, c.Send(begin+"BDAT 1\r\na"+end+begin+"BDAT 5 LAST\r\nright"))
+			for range 3 {
+				wantReply(t, c, "250")
+			}
+			if strings.HasPrefix(end, "BDAT") {
+				wantReply(t, c, "550")
+			}
+			for range 3 {
+				wantReply(t, c, "250")
+			}
+			wantReply(t, c, "250 2.0.0 right")
+		}
 	}
 }

@@ -189,7 +189,9 @@ func TestErrorsOfOthersAreTold(t *testing.T) {
 func TestHTTPIsSentAway(t *testing.T) {
 	g := newGateway(t, baseSettings())
 	c := g.dial()
-	must(t, c.Send("POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@x.test>\r\n"))
+	// So much that the server does not read it all: closing must not reset the
+	// connection before its reply was read.
+	must(t, c.Send("POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@x.test>\r\n"+strings.Repeat("x", 60000)))
 	wantReply(t, c, "220")
 	wantReply(t, c, "500 5.5.1")
 	wantClosed(t, c)

@@ -42,7 +42,8 @@
 //
 // What is wrong with a message is answered once it has come in whole, or, for
 // BDAT, behind the chunk that shows it. Its transaction ends at once, the
-// session sees smtp.ErrDataReset from its reader, and Conn.Refused tells why:
+// session sees smtp.ErrDataReset from its reader (see Prepare), and
+// Conn.Refused tells why:
 //
 //   - bare CR or LF where Settings says Reject: mail.ReplyBareNewline
 //   - NUL, whatever Settings says, for 8BITMIME excludes it (RFC 6152 and RFC
@@ -50,9 +51,9 @@
 //   - a line over Settings.LineLimit: mail.ReplyMessageLine
 //   - more octets than Settings.MessageSize: mail.ReplyTooBig
 //
-// Where Settings says Normalize, a bare LF becomes CRLF, CRs before a CRLF go
-// away and any other bare CR becomes CRLF. That happens after the end of data
-// was found and dots were taken away, so it never makes either.
+// Where Settings says Normalize, a bare LF becomes CRLF, and so does a run of
+// CRs together with the LF behind it, if there is one. That happens after the
+// end of data was found and dots were taken away, so it never makes either.
 //
 // # Time
 //
