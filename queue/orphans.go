@@ -73,8 +73,29 @@ func (q *Queue) sweepOrphans(ctx context.Context) error {
 	if now.Before(q.orphans.nextSearch) {
 		return nil
 	}
+	first := q.orphans.nextSearch.IsZero()
 	q.orphans.nextSearch = now.Add(time.Hour)
-	return q.searchOrphans(ctx, now)
+	if err := q.searchOrphans(ctx, now); err != nil || first {
+		return err
+	}
+	return q.wakeForgotten(ctx)
+}
+
+// wakeForgotten is a net under the rule that a destination has a row while
+// somebody waits for it. It should find nothing.
+func (q *Queue) wakeForgotten(ctx context.Context) error {
+	affected, err := q.o.Store.Submit(ctx, store.Statement{
+		SQL: "INSERT INTO destination (dest, wake_at, fails, suspended, stamp)" +
+			" SELECT dest, CAST(? AS BIGINT), 0, 0, CAST(? AS BIGINT) FROM recipient WHERE state = 0 AND owner = 0 GROUP BY dest" +
+			" ON CONFLICT (dest) DO NOTHING",
+		Args: []any{millis(q.o.Now()), q.stamp()}})
+	if err != nil {
+		return fmt.Errorf("look for forgotten destinations: %w", err)
+	}
+	if affected[0] > 0 {
+		q.o.Logger.Error("queue: destinations were forgotten and are woken now", "count", affected[0])
+	}
+	return nil
 }
 
 // searchOrphans looks for bodies of crashed nodes.

@@ -42,6 +42,7 @@ type Queue struct {
 	keeper  keeper
 	duties  duties
 	orphans orphans
+	quiet   quiet
 
 	workers sync.WaitGroup // running attempts
 	started atomic.Bool
@@ -205,11 +206,6 @@ func (q *Queue) keep(octets int64) bool {
 }
 
 func (q *Queue) observe(e Event) { q.o.Observer.Observe(e) }
-
-// trouble logs what will be tried again.
-func (q *Queue) trouble(what string, err error) {
-	q.o.Logger.Warn("queue: failed, will try again", "what", what, "error", err)
-}
 
 // pauseFor waits, and tells whether ctx is still good.
 func pauseFor(ctx context.Context, wait time.Duration) bool {

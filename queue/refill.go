@@ -91,30 +91,45 @@ func (q *Queue) refill(ctx context.Context, r refill) {
 		q.mayDeliver()
 		return
 	}
-	rows, more, err := q.readDue(ctx, r)
+	err := q.refillInto(ctx, r, owner, &result)
 	if err != nil {
 		q.trouble("read waiting mail", err)
-		pauseFor(ctx, calmDown) // hunger would have it tried again at once
-		return
-	}
-	result.more = more
-	if len(rows) == 0 {
-		return
-	}
-	parcels := q.group(ctx, r, rows, owner, &result)
-	result.parcels, err = q.claim(ctx, parcels)
-	if err != nil {
-		q.trouble("claim waiting mail", err)
 		pauseFor(ctx, calmDown) // hunger would have it tried again at once
 	}
 }
 
-// readDue walks on and gives rows that are due. It tells whether there may be more.
-func (q *Queue) readDue(ctx context.Context, r refill) (rows []waiting, more bool, err error) {
+// refillInto fills the result. The walk ends only when all that it found is
+// ours: without its row a destination is not woken.
+func (q *Queue) refillInto(ctx context.Context, r refill, owner int64, result *loaded) error {
+	rows, end, err := q.readDue(ctx, r)
+	if err != nil {
+		return err
+	}
+	if len(rows) > 0 {
+		var lost int
+		if lost, err = q.claim(ctx, q.group(ctx, r, rows, owner, result), result); err != nil {
+			return err
+		}
+		if lost == len(rows) {
+			pauseFor(ctx, calmDown/10) // others are busy with them
+		}
+		if lost > 0 {
+			return nil
+		}
+	}
+	if end != nil {
+		result.more, err = q.endWalk(ctx, r, end)
+	}
+	return err
+}
+
+// readDue walks on and gives rows that are due. At the end of the walk it
+// gives the walk too.
+func (q *Queue) readDue(ctx context.Context, r refill) (rows []waiting, ended *walk, err error) {
 	w := q.keeper.walks[r.dest]
 	if w == nil {
 		if w, err = q.startWalk(ctx, r.dest); err != nil {
-			return nil, false, ignoreNotFound(err)
+			return nil, nil, err
 		}
 		q.keeper.walks[r.dest] = w
 	}
@@ -122,32 +137,29 @@ func (q *Queue) readDue(ctx context.Context, r refill) (rows []waiting, more boo
 		page, end, err := q.readSender(ctx, r, w, r.room-len(rows))
 		if err != nil {
 			delete(q.keeper.walks, r.dest)
-			return nil, true, err
+			return nil, nil, err
 		}
 		rows = append(rows, page...)
 		if end {
 			delete(q.keeper.walks, r.dest)
-			more, err := q.endWalk(ctx, r, w)
-			return rows, more, err
+			return rows, w, nil
 		}
 		if len(rows) >= r.room || r.probe && len(rows) > 0 {
 			break
 		}
 	}
-	return rows, true, nil
+	return rows, nil, nil
 }
 
+// startWalk begins with the destination's row. Where there is none the stamp
+// is none either, and nothing is to be ended.
 func (q *Queue) startWalk(ctx context.Context, dest string) (*walk, error) {
 	w := &walk{sender: -1, next: math.MaxInt64}
 	err := q.o.Store.Get(ctx, "SELECT stamp FROM destination WHERE dest = ?", []any{dest}, &w.stamp)
-	return w, err
-}
-
-func ignoreNotFound(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return nil
+		err = nil
 	}
-	return err
+	return w, err
 }
 
 const nextSender = "SELECT message, n, address, notify, original, sender_key, not_before, due, expires, attempts FROM recipient" +
@@ -196,10 +208,11 @@ func scanWaiting(scan func(...any) error) (w waiting, notBefore int64, err error
 }
 
 // endWalk writes down when the destination is to be woken, unless somebody
-// came since the walk began. A destination that nobody waits for loses its row.
+// came since the walk began. A destination that nobody waits for loses its
+// row. It tells whether rows may be left that are due.
 func (q *Queue) endWalk(ctx context.Context, r refill, w *walk) (more bool, err error) {
-	if w.left {
-		return true, nil
+	if w.left || w.stamp == 0 {
+		return w.left, nil
 	}
 	end := store.Statement{SQL: "DELETE FROM destination WHERE dest = ? AND stamp = ? AND suspended = 0", Args: []any{r.dest, w.stamp}}
 	if w.next != math.MaxInt64 {
@@ -241,35 +254,37 @@ func (q *Queue) group(ctx context.Context, r refill, rows []waiting, owner int64
 	return parcels
 }
 
-// claim makes the rows ours and gives the parcels with those that are. Where
-// nobody knows whether they are ours, they are given back.
-func (q *Queue) claim(ctx context.Context, parcels []*parcel) ([]*parcel, error) {
+// claim makes the rows ours that are still as they were read, and hands over
+// the parcels with those. It counts the others. Where nobody knows whether
+// they are ours, they are given back.
+func (q *Queue) claim(ctx context.Context, parcels []*parcel, result *loaded) (lost int, err error) {
 	var batch []store.Statement
 	for _, p := range parcels {
 		for _, r := range p.rows {
 			batch = append(batch, store.Statement{
-				SQL:  "UPDATE recipient SET owner = ? WHERE message = ? AND n = ? AND owner = 0 AND state = 0 AND wish = ''",
-				Args: []any{p.owner, int64(p.id), r.N}})
+				SQL:  "UPDATE recipient SET owner = ? WHERE message = ? AND n = ? AND owner = 0 AND state = 0 AND wish = '' AND dest = ? AND due = ?",
+				Args: []any{p.owner, int64(p.id), r.N, p.dest, millis(r.due)}})
 		}
 	}
 	affected, err := q.o.Store.Submit(ctx, batch...)
 	if err != nil {
 		q.keeper.add(nil, parcels)
-		return nil, err
+		return 0, err
 	}
-	var ours []*parcel
 	i := 0
 	for _, p := range parcels {
 		var rows []row
 		for _, r := range p.rows {
 			if affected[i] > 0 {
 				rows = append(rows, r)
+			} else {
+				lost++
 			}
 			i++
 		}
 		if p.rows = rows; len(rows) > 0 {
-			ours = append(ours, p)
+			result.parcels = append(result.parcels, p)
 		}
 	}
-	return ours, nil
+	return lost, nil
 }

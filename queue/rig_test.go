@@ -203,6 +203,23 @@ func (r *rig) empty() {
 	}
 }
 
+// dump logs what is left.
+func (r *rig) dump() {
+	for table, columns := range map[string]string{"recipient": "message || ' ' || n || ' ' || dest || ' state ' || state || ' not_before ' || not_before || ' owner ' || owner || ' due ' || due",
+		"destination": "dest || ' wake ' || wake_at || ' fails ' || fails", "node": "incarnation || ' until ' || until"} {
+		err := r.store.Select(context.Background(), func(scan func(...any) error) error {
+			var line string
+			err := scan(&line)
+			r.t.Logf("%s: %s", table, line)
+			return err
+		}, "SELECT "+columns+" FROM "+table)
+		if err != nil {
+			r.t.Log(err)
+		}
+	}
+	r.t.Logf("now %d", millis(clock()))
+}
+
 // balance checks that every accepted recipient is somewhere.
 func (r *rig) balance(queues ...*running) {
 	r.t.Helper()

@@ -49,7 +49,7 @@ func (s *scheduler) step(now time.Time, event any) actions {
 		s.count(d, -e.rows)
 		s.line(d)
 	case fresh:
-		s.enqueue(s.dests[e.parcel.dest], e.parcel)
+		s.enqueue(s.dests[e.parcel.dest], e.parcel, &a)
 	case stored:
 		s.store(e)
 	case woken:
@@ -131,8 +131,15 @@ func (s *scheduler) count(d *destination, rows int) {
 	s.rows += rows
 }
 
-func (s *scheduler) enqueue(d *destination, p *parcel) {
-	d.add(p)
+// enqueue takes a fresh parcel, whose destination may have failed since the
+// offer.
+func (s *scheduler) enqueue(d *destination, p *parcel, a *actions) {
+	if d.suspended || d.fails > 0 {
+		s.count(d, -len(p.rows))
+		a.release = append(a.release, p)
+	} else {
+		d.add(p)
+	}
 	s.line(d)
 }
 

@@ -342,3 +342,14 @@ func TestDeclinedOfferLeavesNothing(t *testing.T) {
 		t.Errorf("%d rows, %d destinations", s.rows, len(s.dests))
 	}
 }
+
+func TestFreshMailOfADestinationThatFailedMeanwhileIsReleased(t *testing.T) {
+	s := testScheduler()
+	p := give(t, s, testParcel("a", 1, 1))[0]
+	late := testParcel("a", 1, 1)
+	s.step(epoch, offered{"a", 1, 0, 1})
+	fail(s, epoch, p)
+	if a := s.step(epoch, fresh{late}); len(a.start) != 0 || len(a.release) != 1 || s.rows != 0 {
+		t.Errorf("started %d, released %d, rows %d", len(a.start), len(a.release), s.rows)
+	}
+}
