@@ -260,3 +260,68 @@ func missing(text string, parts []string) string {
 	}
 	return ""
 }
+
+// hopConfig is a smarthost for loopback in front of one peer. Mail for
+// sender.test goes back to a sink of its own, notices to senders among it.
+const hopConfig = `
+hostname: relay.example.test
+postmaster: postmaster@relay.example.test
+store: {min_free: 1MiB}
+log: {level: info, format: json}
+tls:
+  certificates:
+    - {cert: "{{dir}}/tls.crt", key: "{{dir}}/tls.key"}
+dns: {servers: [{address: "{{dns}}"}], timeout: 2s}
+relay_clients:
+  - {name: local, addresses: [127.0.0.1], send_as: ["@sender.test"]}
+listeners:
+  - {name: in, address: "{{in}}", role: smarthost, relay_clients: [local]}
+next_hops:
+  - {name: peer, urls: ["{{url}}"], {{hop}}}
+  - {name: back, urls: ["smtp://{{back}}"], tls: {policy: "off"}}
+routes:
+  - {match: {recipients: [sender.test]}, next_hop: back}
+  - {match: {recipients: ["*"]}, next_hop: peer}
+delivery: {retry: [1s, 1s, 2s], {{delivery}}}
+dkim:
+  sign:
+    - {domains: [sender.test, relay.example.test], algorithms: [rsa-2048, ed25519]}
+`
+
+// hopGate is a running gateway of hopConfig.
+type hopGate struct {
+	*gate
+	in      string
+	back    *sink
+	addZone func(lines string)
+}
+
+// startHopGate starts a gateway in front of url, such as smtp://127.0.0.1:25;
+// vars may set "hop", the options of the next hop, and "delivery".
+func startHopGate(t testing.TB, url string, vars map[string]string) *hopGate {
+	t.Helper()
+	dns, z := startDNS(t, "relay.example.test. 60 A 127.0.0.1\n")
+	h := &hopGate{in: freeAddress(t), back: startSink(t, nil)}
+	h.addZone = func(lines string) {
+		t.Helper()
+		if err := z.Add(lines); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := map[string]string{"dns": dns, "in": h.in, "url": url, "back": h.back.Addr, "hop": `tls: {policy: "off"}`, "delivery": "warn_after: 0"}
+	for k, v := range vars {
+		all[k] = v
+	}
+	h.gate = startGate(t, hopConfig, all)
+	return h
+}
+
+// send sends one message through the gateway and gives its id.
+func (h *hopGate) send(from string, to []string, data string) string {
+	h.t.Helper()
+	code, text, err := deliver(h.in, "client.test", from, to, data)
+	if err != nil || code != 250 {
+		h.t.Fatalf("<%s> to %v: %q, %v", from, to, text, err)
+	}
+	return queuedID(h.t, text)
+}
