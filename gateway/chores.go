@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -124,6 +123,3 @@ func (g *Gateway) queueStats() (telemetry.QueueStats, bool) {
 	}
 	return out, true
 }
-
-// errNotRunning is what calls about the queue answer without a gateway.
-var errNotRunning = errors.New("the gateway is not running")

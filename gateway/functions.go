@@ -6,7 +6,6 @@ import (
 
 	"gatepost/admin"
 	"gatepost/config"
-	"gatepost/telemetry"
 )
 
 // OpenOffline makes a gateway that never runs, for the command line to ask
@@ -57,6 +56,3 @@ func (g *Gateway) Functions() map[string]admin.Function {
 func (g *Gateway) logged(what string, attrs ...any) {
 	g.log.Info("administrator: "+what, attrs...)
 }
-
-// errAttr is the log attribute of an error.
-func errAttr(err error) slog.Attr { return slog.String(telemetry.KeyError, err.Error()) }

@@ -186,6 +186,7 @@ func readRSAKey(t testing.TB, path ...string) *rsa.PrivateKey {
 	block, _ := pem.Decode([]byte(readCRLF(t, path...)))
 	if block == nil {
 		t.Fatalf("%v holds no PEM", path)
+		return nil
 	}
 	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
 		return key

@@ -27,8 +27,10 @@ func TestClientPrefix(t *testing.T) {
 func TestConnections(t *testing.T) {
 	var c connections
 	a, b := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
-	if !c.enter(2) || !c.enter(2) || c.enter(2) {
-		t.Error("want exactly two connections in all")
+	for i, want := range []bool{true, true, false} {
+		if c.enter(2) != want {
+			t.Errorf("connection %d of two: let in is %v", i+1, !want)
+		}
 	}
 	c.leave()
 	if !c.enter(2) {
