@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -187,8 +188,10 @@ func TestContextCuts(t *testing.T) {
 	c := g.greeted()
 	play(t, c, transaction+"C: DATA\nS: 354\nC: x")
 	cancel()
-	wantClosed(t, c)
 	<-g.ended
+	if reply, err := c.Reply(); err == nil || reply != "" {
+		t.Errorf("got %q", reply)
+	}
 	if len(g.got()) != 0 {
 		t.Error("a message was accepted")
 	}
@@ -230,4 +233,28 @@ func TestHalfClose(t *testing.T) {
 		wantReply(t, c, want)
 	}
 	wantClosed(t, c)
+}
+
+// Close from elsewhere, as go-smtp's Server.Close does, does not wait for a
+// client that reads nothing.
+func TestCloseFromElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := wire.NewListener(nil)
+		near, far := net.Pipe()
+		defer near.Close()
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = l.Serve(t.Context(), far, baseSettings()) })
+		conn, err := l.Accept()
+		must(t, err)
+		_, err = conn.Write([]byte("220 nobody reads this\r\n"))
+		must(t, err)
+		wg.Go(func() { _, err = conn.Read(make([]byte, 100)) })
+		synctest.Wait()
+		start := time.Now()
+		must(t, conn.Close())
+		wg.Wait()
+		if time.Since(start) != 0 || err != io.EOF {
+			t.Errorf("took %v, %v", time.Since(start), err)
+		}
+	})
 }
