@@ -186,6 +186,25 @@ func TestRecipientsAreSplit(t *testing.T) {
 	}
 }
 
+func TestLossAfterTheDotConcernsOneTransaction(t *testing.T) {
+	s := serve(t, hello+"C: MAIL*\nC: RCPT TO:<a@b.example>\nC: DATA\nS: 250 Ok\nS: 250 Ok\nS: 354 go\nD:\nX:", hello+transfer+quit)
+	d := start(t, Options{Recipients: 1}, s)
+	results := d.Deliver(t.Context(), job(t, message(t, small), "a@b.example", "b@b.example"))
+	want(t, results[0], "message 421 4.4.2 *")
+	want(t, results[1], "250 2.0.0 queued as X")
+}
+
+func TestAttemptIsTimed(t *testing.T) {
+	at := time.Unix(1000, 0)
+	d := start(t, Options{IdleTime: time.Hour, Now: func() time.Time {
+		at = at.Add(time.Second)
+		return at
+	}, NextHops: []NextHop{{URLs: []string{"smtp://" + closedPort(t)}}}})
+	if r := d.Deliver(t.Context(), job(t, message(t, small), "b@b.example"))[0]; r.Took < time.Second {
+		t.Errorf("the attempt took %s", r.Took)
+	}
+}
+
 func TestTooManyRecipientsGoIntoTheNextTransaction(t *testing.T) {
 	for _, reply := range []string{"452 4.5.3 too many recipients", "552 too many recipients"} {
 		s := serve(t, hello+`

@@ -46,7 +46,7 @@ func TestIdleConnectionMakesRoom(t *testing.T) {
 func TestWaitingDeliveryGetsTheSlotOfAFinishedOne(t *testing.T) {
 	// The first connection would be kept, but somebody waits for its slot.
 	one, two := serve(t, hello+transfer+quit), serve(t, hello+transfer+quit)
-	d := start(t, Options{Connections: 1, NextHops: []NextHop{{}, {Name: "other", URLs: []string{"smtp://" + two.Addr()}}}}, one)
+	d := start(t, Options{Connections: 1, IdleTime: time.Hour, NextHops: []NextHop{{}, {Name: "other", URLs: []string{"smtp://" + two.Addr()}}}}, one)
 	waiting := make(chan struct{})
 	var done sync.WaitGroup
 	first := job(t, message(t, small), "b@b.example")
@@ -59,7 +59,9 @@ func TestWaitingDeliveryGetsTheSlotOfAFinishedOne(t *testing.T) {
 		done.Go(func() {
 			second := job(t, message(t, small), "b@b.example")
 			second.Dest = "hop:other"
-			want(t, d.Deliver(t.Context(), second)[0], ok)
+			patient, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			want(t, d.Deliver(patient, second)[0], ok)
 		})
 		for {
 			d.pool.mu.Lock()

@@ -65,8 +65,8 @@ func TestConversion(t *testing.T) {
 			"Subject: schön\nMIME-Version: 1.0\nContent-Type: text/plain\nContent-Transfer-Encoding: quoted-printable\n\nsch=C3=B6ner Tag heute\n"},
 		{"folded and repeated field", "MIME-Version: 1.0\nContent-Transfer-Encoding:\n 8bit\nContent-Type: text/plain\nContent-Transfer-Encoding: 7bit\n\nschöner Tag heute\n",
 			"MIME-Version: 1.0\nContent-Transfer-Encoding: quoted-printable\nContent-Type: text/plain\n\nsch=C3=B6ner Tag heute\n"},
-		{"boundary of the outer one ends the inner", "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nschöner Tag heute\n--a\n\nschöner Tag heute\n--b\n--a--\n",
-			"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Transfer-Encoding: quoted-printable\n\nsch=C3=B6ner Tag heute\n--a\nContent-Transfer-Encoding: quoted-printable\n\nsch=C3=B6ner Tag heute\n--b\n--a--\n"},
+		{"boundary of the outer one ends the inner", "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nschöner Tag heute\n--a\n\nschöner Tag heute\n--b\nschöner Tag morgen\n--a--\n",
+			"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Transfer-Encoding: quoted-printable\n\nsch=C3=B6ner Tag heute\n--a\nContent-Transfer-Encoding: quoted-printable\n\nsch=C3=B6ner Tag heute\n--b\nsch=C3=B6ner Tag morgen\n--a--\n"},
 		{"header without body", "Subject: x\n", "Subject: x\n"},
 		{"nothing", "", ""},
 	} {
