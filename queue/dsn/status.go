@@ -33,8 +33,8 @@ func (r *report) status() string {
 }
 
 func (r *report) recipientStatus(to Recipient, field func(name, value string)) {
-	if to.OriginalType != "" {
-		field("Original-Recipient", mail.SafeText(to.OriginalType, 40)+"; "+mail.SafeText(to.Original, 320))
+	if isAtom(to.OriginalType) {
+		field("Original-Recipient", to.OriginalType+"; "+mail.SafeText(to.Original, 320))
 	}
 	addressType := "rfc822"
 	if !to.Address.IsASCII() {
@@ -76,6 +76,16 @@ func remoteHost(s mail.Status) string {
 		return domain.String()
 	}
 	return ""
+}
+
+// isAtom tells whether s can be an address type (RFC 3464 section 2.1.2).
+func isAtom(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 40
 }
 
 func asciiOnly(s string) string {
