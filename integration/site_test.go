@@ -35,6 +35,7 @@ listeners:
   - {name: devices, address: "{{devices}}", role: smarthost, relay_clients: [printers], bare_newline: {data: normalize}}
   - {name: submission, address: "{{submission}}", role: smarthost, tls: {mode: required}, auth: {mechanisms: [PLAIN, LOGIN]}}
   - {name: submissions, address: "{{submissions}}", role: smarthost, tls: {mode: implicit}, auth: {mechanisms: [PLAIN, LOGIN]}}
+  - {name: balanced, address: "{{balanced}}", role: mx, relay_clients: [exchange], proxy_protocol: {trusted: [` + fromBalancer + `]}}
 next_hops:
   - {name: inside, urls: ["smtp://{{inside}}"], tls: {policy: "off"}}
   - {name: world, urls: ["smtp://{{world}}"], tls: {policy: "off"}}
@@ -56,6 +57,7 @@ const (
 	fromPrinter  = "127.0.0.11"
 	fromWorld    = "127.0.0.20" // SPF of the world's domains allows it
 	fromStranger = "127.0.0.99"
+	fromBalancer = "127.0.0.50"
 )
 
 // siteZone is the DNS that the gateway sees.
@@ -98,17 +100,18 @@ const (
 // site is a running gateway with its surroundings.
 type site struct {
 	*gate
-	mx, devices, submission, submissions string
-	inside, world                        *sink
-	addZone                              func(lines string)
-	vars                                 map[string]string
+	mx, devices, submission, submissions, balanced string
+
+	inside, world *sink
+	addZone       func(lines string)
+	vars          map[string]string
 }
 
 // newSite prepares a site; change may set other vars before it is written.
 func newSite(t testing.TB, zone string, change func(vars map[string]string)) *site {
 	t.Helper()
 	dns, z := startDNS(t, siteZone+zone)
-	s := &site{mx: freeAddress(t), devices: freeAddress(t), submission: freeAddress(t), submissions: freeAddress(t)}
+	s := &site{mx: freeAddress(t), devices: freeAddress(t), submission: freeAddress(t), submissions: freeAddress(t), balanced: freeAddress(t)}
 	s.addZone = func(lines string) {
 		t.Helper()
 		if err := z.Add(lines); err != nil {
@@ -117,7 +120,7 @@ func newSite(t testing.TB, zone string, change func(vars map[string]string)) *si
 	}
 	s.inside, s.world = startSink(t, nil), startSink(t, nil)
 	s.vars = map[string]string{
-		"dns": dns, "mx": s.mx, "devices": s.devices, "submission": s.submission, "submissions": s.submissions,
+		"dns": dns, "mx": s.mx, "devices": s.devices, "submission": s.submission, "submissions": s.submissions, "balanced": s.balanced,
 		"inside": s.inside.Addr, "world": s.world.Addr, "hash": passwordHash(t, sitePassword), "policy": "", "delivery": "warn_after: 0",
 		"recipients": writeFile(t, t.TempDir(), "recipients.txt", siteRecipients),
 	}
