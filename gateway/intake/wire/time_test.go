@@ -146,10 +146,11 @@ func TestShutdownOfAnIdleConnection(t *testing.T) {
 	}
 }
 
-// A message that is coming in is taken and answered before the 421.
+// A message that is coming in is taken and answered before the 421; a command
+// pipelined behind it is not.
 func TestShutdownLetsAMessageFinish(t *testing.T) {
 	for name, script := range map[string][2]string{
-		"DATA":           {"C: DATA\nS: 354\nC: x", "C: .\nS: 250 2.0.0 Ok"},
+		"DATA":           {"C: DATA\nS: 354\nC: x", "C+ .\\r\\nNOOP\\r\\n\nS: 250 2.0.0 Ok"},
 		"inside a chunk": {"C+ BDAT 5 LAST\\r\\nab", "C+ cde\nS: 250 2.0.0 Ok"},
 		"between chunks": {"C+ BDAT 1\\r\\na\nS: 250", "C+ BDAT 1\\r\\nb\nS: 250\nC: BDAT 0 LAST\nS: 250 2.0.0 Ok"},
 	} {
