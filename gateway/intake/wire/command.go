@@ -42,7 +42,11 @@ func (c *Conn) command() error {
 		return nil
 	}
 	// RFC 5321 section 4.1.1: white space at the end is tolerated.
-	line = bytes.TrimRight(line, " \t")
+	return c.dispatch(bytes.TrimRight(line, " \t"))
+}
+
+// dispatch answers a command, or feeds it to go-smtp.
+func (c *Conn) dispatch(line []byte) error {
 	verb, arg := splitCommand(line)
 	c.verb = verb
 	if verb == "BDAT" {
