@@ -38,11 +38,13 @@ func newAttempt(d *Deliverer, job *Job) *attempt {
 // visit goes to one target, and tells whether no other is to be tried.
 func (a *attempt) visit(ctx context.Context, t *target) (done bool) {
 	f := a.try(ctx, t)
+	if f != nil {
+		a.d.note(ctx, f, t, a.job.Message.ID)
+	}
 	switch {
 	case f == nil || len(a.pending) == 0:
 		return true
 	case f.decide(t.hop.name != labelMX).next:
-		a.d.note(ctx, f, t, a.job.Message.ID)
 		if a.trouble == nil || f.temporary() {
 			a.trouble, a.at = f, t
 		}
@@ -120,6 +122,7 @@ func (a *attempt) link(ctx context.Context, t *target, fresh bool) (*link, *fail
 func (a *attempt) session(ctx context.Context, l *link) *failure {
 	f, trouble := a.prepare(ctx, l.target.hop, l.Extensions())
 	if trouble != nil {
+		a.d.note(ctx, trouble, l.target, a.job.Message.ID)
 		a.settlePending(trouble, l.target)
 		return nil
 	}

@@ -92,6 +92,7 @@ func (d *Deliverer) Deliver(ctx context.Context, job Job) []Result {
 		trouble = &failure{cause: causeInterrupted, err: context.Cause(ctx)}
 	}
 	if trouble != nil {
+		d.note(ctx, trouble, nil, job.Message.ID)
 		a.settlePending(trouble, nil)
 		return a.results
 	}

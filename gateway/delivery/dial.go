@@ -54,11 +54,22 @@ func (d *Deliverer) establish(ctx context.Context, t *target, startTLS bool) (*s
 		return nil, &failure{cause: causeConnect, err: err}
 	}
 	conn := smtpc.New(socket, smtpc.Options{LMTP: t.lmtp, Name: t.hop.ehlo, Timeouts: d.options.Timeouts, Buffers: d.buffers})
-	if f := introduce(ctx, conn, t, startTLS); f != nil {
+	f := introduce(ctx, conn, t, startTLS)
+	if f == nil && d.isSelf(t, conn) {
+		f = &failure{cause: causeLoop, detail: conn.Host()}
+	}
+	if f != nil {
 		_ = conn.Close() // it failed already
 		return nil, f
 	}
 	return conn, nil
+}
+
+// isSelf tells whether a host found by MX calls itself by our name: behind
+// address translation we do not know the addresses that lead to us. A
+// configured next hop may be another server on this machine.
+func (d *Deliverer) isSelf(t *target, conn *smtpc.Conn) bool {
+	return t.hop == d.mx && d.ownNames[strings.ToLower(conn.Host())]
 }
 
 // introduce is the session before MAIL.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -162,8 +163,12 @@ func TestOneSignatureForAllTargets(t *testing.T) {
 
 func TestUnsignedMailDoesNotLeave(t *testing.T) {
 	signer := &fixedSigner{err: errors.New("secret detail")}
-	d := start(t, Options{Signer: signer}, serve(t, hello+quit))
+	var log strings.Builder
+	d := start(t, Options{Signer: signer, Logger: slog.New(slog.NewTextHandler(&log, nil))}, serve(t, hello+quit))
 	want(t, d.Deliver(t.Context(), job(t, message(t, small), "b@b.example"))[0], "message 451 4.7.5 Signing failed, will try again")
+	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "secret detail") {
+		t.Errorf("the log says %q", log.String())
+	}
 }
 
 // failingBody fails when it has been read.

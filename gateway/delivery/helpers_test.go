@@ -12,12 +12,19 @@ import (
 
 	"go.uber.org/goleak"
 
+	"gatepost/auth/signing"
 	"gatepost/dnsx"
 	"gatepost/gateway/delivery/smtptest"
 	"gatepost/mail"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What root gives us fits.
+var (
+	_ Resolver = (*dnsx.Resolver)(nil)
+	_ Signer   = (*signing.Signer)(nil)
+)
 
 // fakeDNS answers from maps; "!" as the first letter of a value is a temporary failure.
 type fakeDNS struct {

@@ -122,7 +122,7 @@ type Signer interface {
 // hop or "mx".
 type Observer interface {
 	// Connected is told of every try to open a connection: result is "ok" or
-	// the stage at which it failed, tls the version or "".
+	// the kind of trouble, of which there are few; tls is the version or "".
 	Connected(hop, result, tls string, took time.Duration)
 	// Reused is told of every kept connection that carries another message.
 	Reused(hop string)

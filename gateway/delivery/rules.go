@@ -108,7 +108,7 @@ func isEHLOName(s string) bool {
 		return d.UnmarshalText([]byte(s)) == nil
 	}
 	_, err := mail.ParseDomain(s)
-	return err == nil
+	return err == nil && isASCII([]byte(s))
 }
 
 // compileHops makes the rules of every next hop.

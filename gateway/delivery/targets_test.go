@@ -185,6 +185,16 @@ func TestDeliveryByMX(t *testing.T) {
 	}
 }
 
+func TestExchangerByOurNameIsALoop(t *testing.T) {
+	s := serve(t, "S: 220 x\nC: EHLO*\nS: 250-GW.Example at your service\nS: 250 PIPELINING\nW:")
+	d := start(t, Options{NextHops: []NextHop{{URLs: []string{"smtp://192.0.2.1"}}}, MXPort: netip.MustParseAddrPort(s.Addr()).Port(), Resolver: fakeDNS{
+		addrs: map[string][]string{"b.test": {"127.0.0.1"}},
+	}})
+	j := job(t, message(t, small), "b@b.test")
+	j.Dest = "mx:b.test"
+	want(t, d.Deliver(t.Context(), j)[0], "recipient 554 5.4.6 Mail for this domain loops back to this host: GW.Example")
+}
+
 func TestKeptConnectionIsPreferredAmongEquals(t *testing.T) {
 	first, second := serve(t, hello+"C: MAIL*\nX:"), serve(t, hello+transfer+transfer+quit)
 	d := start(t, Options{NextHops: []NextHop{{Select: SelectRandom}}}, first, second)

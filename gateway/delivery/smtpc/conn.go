@@ -63,6 +63,7 @@ type Conn struct {
 	replies *replyReader
 	out     []byte // commands not yet written
 	ext     Extensions
+	host    string // what the server calls itself
 	tls     string
 	ctx     context.Context // of the operation under way
 	broken  bool

@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"strconv"
 	"strings"
+
+	"gatepost/mail"
 )
 
 // Extensions is what the server offers in its reply to EHLO.
@@ -23,6 +25,9 @@ type Extensions struct {
 // Extensions gives what the server offers.
 func (c *Conn) Extensions() Extensions { return c.ext }
 
+// Host is what the server calls itself in its reply to EHLO.
+func (c *Conn) Host() string { return c.host }
+
 // Greeting waits for the server's first word (RFC 5321 section 3.1).
 func (c *Conn) Greeting(ctx context.Context) error {
 	defer c.begin(ctx)()
@@ -37,7 +42,7 @@ func (c *Conn) Greeting(ctx context.Context) error {
 // not know EHLO is greeted with HELO (RFC 5321 section 3.2).
 func (c *Conn) Hello(ctx context.Context) error {
 	defer c.begin(ctx)()
-	c.ext = Extensions{}
+	c.ext, c.host = Extensions{}, ""
 	verb := "EHLO "
 	if c.options.LMTP {
 		verb = "LHLO " // RFC 2033 section 4.1
@@ -48,6 +53,9 @@ func (c *Conn) Hello(ctx context.Context) error {
 	}
 	if reply.Code/100 == 2 {
 		c.ext = parseExtensions(c.replies.lines)
+		first, _, _ := bytes.Cut(c.replies.lines, []byte("\n"))
+		host, _, _ := strings.Cut(string(first), " ")
+		c.host = mail.SafeText(host, maxReplyText)
 		return nil
 	}
 	if reply.Code/100 == 5 && !c.options.LMTP {
