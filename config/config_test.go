@@ -106,7 +106,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	t.Setenv("GATEPOST_TEST_DB", "hunter3")
 	seal := base64.StdEncoding.EncodeToString([]byte("hunter4hunter4hunter4hunter4hunt"))
 	c, es := parse(t, small+"next_hops: [{name: a, urls: ['smtp://a:25'], auth: {mechanism: PLAIN, username: u, password: '${file:"+dir+"/p}'}}]\n"+
-		"store: {url: 'postgres://u:${env:GATEPOST_TEST_DB}@db/x', seal_key: '"+seal+"'}\n")
+		"store: {url: 'postgres://u:${env:GATEPOST_TEST_DB}@db/x?password=hunter5', seal_key: '"+seal+"'}\n")
 	if es != nil {
 		t.Fatal(es)
 	}

@@ -111,6 +111,13 @@ func (u URL) String() string {
 	if err != nil {
 		return "[redacted]"
 	}
+	q := p.Query()
+	for _, secret := range []string{"password", "sslpassword"} {
+		if q.Has(secret) {
+			q.Set(secret, "xxxxx")
+			p.RawQuery = q.Encode()
+		}
+	}
 	return p.Redacted()
 }
 

@@ -164,7 +164,7 @@ type ProxyProtocol struct {
 // NextHop is a server that takes our mail.
 type NextHop struct {
 	Name        string      `yaml:"name" need:"yes" unique:"yes" doc:"Name in domains and routes; 'mx' is taken."`
-	URLs        []string    `yaml:"urls" need:"yes" doc:"smtp://host:port, smtps://host:port, lmtp://host:port (no MX look-up) or mx://domain."`
+	URLs        []string    `yaml:"urls" need:"yes" doc:"smtp://host:port, smtps://host:port, lmtp://host:port, lmtp:///socket (no MX look-up) or mx://domain."`
 	Select      string      `yaml:"select" default:"ordered" values:"ordered|random" doc:"Which of the urls is tried first."`
 	TLS         DeliveryTLS `yaml:"tls" doc:"TLS towards this server."`
 	Auth        HopAuth     `yaml:"auth" doc:"AUTH towards this server."`

@@ -255,8 +255,11 @@ func (k *check) nextHops() {
 
 func (k *check) hopURL(path, raw string) {
 	u, err := url.Parse(raw)
+	if err == nil && u.Scheme == "lmtp" && u.Host == "" && len(u.Path) > 1 {
+		return // a local socket
+	}
 	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
-		k.fail(path, "expected smtp://host:port, smtps://host:port, lmtp://host:port or mx://domain, found %q", raw)
+		k.fail(path, "expected smtp://host:port, smtps://host:port, lmtp://host:port, lmtp:///socket or mx://domain, found %q", raw)
 		return
 	}
 	switch u.Scheme {
@@ -379,8 +382,8 @@ func (k *check) policy() {
 	if p.DMARC.EnforcePercent > 100 {
 		k.fail("policy.dmarc.enforce_percent", "expected 0 to 100")
 	}
-	if p.DKIM.MinRSABits < 512 {
-		k.fail("policy.dkim.min_rsa_bits", "expected at least 512; RFC 8301 asks for 1024")
+	if p.DKIM.MinRSABits < 1024 {
+		k.fail("policy.dkim.min_rsa_bits", "expected at least 1024 (RFC 8301 section 3.2)")
 	}
 	k.positive("policy.dkim.max_signatures", int64(p.DKIM.MaxSignatures))
 	k.fieldNames("policy.tag.header", []string{p.Tag.Header}, false)

@@ -94,7 +94,10 @@ func partChecks(c *config.Config, resolver *dnsx.Resolver) []error {
 		deliverer.Close()
 	}
 	_, signErr := signing.New(signingOptions(c))
-	return []error{policyErr, routeErr, certificatesErr, intakeErr, passwordErr, deliveryErr, signErr, keyring.CheckFiles(keyFiles(c))}
+	return []error{
+		policyErr, routeErr, certificatesErr, intakeErr, passwordErr, deliveryErr, signErr,
+		keyring.CheckFiles(keyFiles(c)), queueOptions(c).Check(),
+	}
 }
 
 type fieldError struct{ path, msg string }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"gatepost/admin"
 	"gatepost/auth/dkim"
@@ -26,6 +28,19 @@ type KeyQuestion struct {
 type KeyAnswer struct {
 	Key      keyring.Key `json:"key"`
 	ZoneLine string      `json:"zone_line"`
+	Warning  string      `json:"warning,omitempty"`
+}
+
+// keyAnswer tells of a key, and warns of one that no rule would use.
+func (g *Gateway) keyAnswer(k keyring.Key) KeyAnswer {
+	a := KeyAnswer{Key: k, ZoneLine: k.ZoneLine()}
+	for _, rule := range g.config.Load().DKIM.Sign {
+		if slices.Contains(rule.Algorithms, string(k.Algorithm)) && slices.ContainsFunc(rule.Domains, func(d string) bool { return domainOf(d) == k.Domain }) {
+			return a
+		}
+	}
+	a.Warning = fmt.Sprintf("no rule in dkim.sign names %s with algorithm %s: nothing will be signed with this key", k.Domain, k.Algorithm)
+	return a
 }
 
 // SignAnswer is a message with our signatures in front.
@@ -85,7 +100,7 @@ func (g *Gateway) keyCreate(ctx context.Context, q KeyQuestion) (KeyAnswer, erro
 		return KeyAnswer{}, keyProblem(err, q)
 	}
 	g.logged("DKIM key created", "key", k.Name(), "state", string(k.State))
-	return KeyAnswer{k, k.ZoneLine()}, nil
+	return g.keyAnswer(k), nil
 }
 
 func (g *Gateway) keyImport(ctx context.Context, q KeyQuestion) (KeyAnswer, error) {
@@ -98,7 +113,7 @@ func (g *Gateway) keyImport(ctx context.Context, q KeyQuestion) (KeyAnswer, erro
 		return KeyAnswer{}, keyProblem(err, q)
 	}
 	g.logged("DKIM key imported", "key", k.Name(), "state", string(k.State))
-	return KeyAnswer{k, k.ZoneLine()}, nil
+	return g.keyAnswer(k), nil
 }
 
 func (g *Gateway) keyList(ctx context.Context, q KeyQuestion) ([]keyring.Key, error) {
@@ -151,7 +166,7 @@ func (g *Gateway) keyActivate(ctx context.Context, q KeyQuestion) (KeyAnswer, er
 		return KeyAnswer{}, keyProblem(err, q)
 	}
 	g.logged("DKIM key activated", "key", k.Name())
-	return KeyAnswer{k, k.ZoneLine()}, nil
+	return g.keyAnswer(k), nil
 }
 
 func (g *Gateway) keyRetire(ctx context.Context, q KeyQuestion) (nothing, error) {

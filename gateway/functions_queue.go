@@ -62,6 +62,9 @@ func (g *Gateway) queueFunctions() map[string]admin.Function {
 		"queue/delete": admin.Answer(func(ctx context.Context, q QueueQuestion) (ChangeAnswer, error) {
 			return g.change(ctx, q, "delete", g.queue.Delete)
 		}),
+		"quarantine/delete": admin.Answer(func(ctx context.Context, q QueueQuestion) (ChangeAnswer, error) {
+			return g.change(ctx, q, "quarantine delete", g.queue.DeleteHeld)
+		}),
 		"queue/suspend": admin.Answer(func(ctx context.Context, q QueueQuestion) (nothing, error) { return g.suspend(ctx, q, true) }),
 		"queue/resume":  admin.Answer(func(ctx context.Context, q QueueQuestion) (nothing, error) { return g.suspend(ctx, q, false) }),
 	}
@@ -141,53 +144,59 @@ func (g *Gateway) queueStatsFull(ctx context.Context, q QueueQuestion) (StatsAns
 	return StatsAnswer{s, &account}, err
 }
 
-// chosen are the messages of a question: by id, or all that the filter finds.
-func (g *Gateway) chosen(ctx context.Context, q QueueQuestion) ([]mail.ID, error) {
-	var ids []mail.ID
+// choose finds the recipients that a question is about: all of the messages
+// that are named, or those that the filter finds, and no others of the same
+// messages.
+func (g *Gateway) choose(ctx context.Context, q QueueQuestion) ([]queue.Choice, error) {
+	var out []queue.Choice
 	for _, s := range q.IDs {
 		id, err := mail.ParseID(s)
 		if err != nil {
 			return nil, admin.Invalid("%v", err)
 		}
-		ids = append(ids, id)
+		out = append(out, queue.Choice{ID: id})
 	}
-	if len(ids) > 0 {
-		return ids, nil
+	if len(out) > 0 {
+		return out, nil
 	}
 	if !q.All && q.Dest == "" && q.From == "" && q.To == "" {
 		return nil, admin.Invalid("name messages by id, or choose them with --dest, --from, --to or --all")
 	}
-	q.Limit = listLimit
-	f, err := q.filter()
-	if err != nil {
-		return nil, err
+	f := queue.Filter{State: q.State, Dest: q.Dest, From: q.From, To: q.To, Limit: listLimit}
+	for {
+		entries, err := g.queue.List(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			out = append(out, queue.Choice{ID: e.ID, Numbers: f.Numbers(e)})
+			f.After = e.ID
+		}
+		if len(entries) < listLimit {
+			return out, nil
+		}
 	}
-	entries, err := g.queue.List(ctx, f)
-	for _, e := range entries {
-		ids = append(ids, e.ID)
-	}
-	return ids, err
 }
 
-// change does one thing to the chosen messages. Of many, those that have left
-// the queue meanwhile are passed over.
-func (g *Gateway) change(ctx context.Context, q QueueQuestion, what string, do func(context.Context, mail.ID, string) (queue.Progress, error)) (ChangeAnswer, error) {
-	ids, err := g.chosen(ctx, q)
+// change does one thing to the chosen recipients. Of many messages, those that
+// have left the queue meanwhile are passed over.
+func (g *Gateway) change(ctx context.Context, q QueueQuestion, what string, do func(context.Context, queue.Choice, string) (queue.Progress, error)) (ChangeAnswer, error) {
+	choices, err := g.choose(ctx, q)
 	if err != nil {
 		return ChangeAnswer{}, err
 	}
 	var a ChangeAnswer
-	for _, id := range ids {
-		p, err := do(ctx, id, q.By)
-		if errors.Is(err, queue.ErrNotFound) && len(ids) > 1 {
+	for _, c := range choices {
+		p, err := do(ctx, c, q.By)
+		if errors.Is(err, queue.ErrNotFound) && len(choices) > 1 {
 			continue
 		}
 		if err != nil {
-			return a, queueProblem(err, id.String())
+			return a, queueProblem(err, c.ID.String())
 		}
 		a.Messages, a.Recipients, a.Waiting = a.Messages+1, a.Recipients+p.Recipients, a.Waiting+p.Waiting
 	}
-	g.logged("queue "+what, "by", q.By, "messages", a.Messages)
+	g.logged("queue "+what, "by", q.By, "messages", a.Messages, "recipients", a.Recipients)
 	return a, nil
 }
 
@@ -200,7 +209,9 @@ func (g *Gateway) queueRetry(ctx context.Context, q QueueQuestion) (ChangeAnswer
 		return ChangeAnswer{}, err
 	}
 	q.State = "queued"
-	return g.change(ctx, q, "retry", func(ctx context.Context, id mail.ID, _ string) (queue.Progress, error) { return g.queue.Retry(ctx, id) })
+	return g.change(ctx, q, "retry", func(ctx context.Context, c queue.Choice, _ string) (queue.Progress, error) {
+		return g.queue.Retry(ctx, c)
+	})
 }
 
 func (g *Gateway) suspend(ctx context.Context, q QueueQuestion, on bool) (nothing, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"gatepost/admin"
@@ -84,6 +85,13 @@ type ExplainAnswer struct {
 	RelayClient           string             `json:"relay_client,omitempty"`
 	Explanation           policy.Explanation `json:"explanation"`
 	AuthenticationResults string             `json:"authentication_results,omitempty"`
+}
+
+// Refused tells whether the message would be refused, at any command.
+func (a ExplainAnswer) Refused() bool {
+	x := a.Explanation
+	return x.Mail.Refused() || x.Content.Refused() ||
+		slices.ContainsFunc(x.Recipients, func(r policy.RecipientVerdict) bool { return r.Verdict.Refused() })
 }
 
 // explain judges a message file without sending it.

@@ -225,6 +225,7 @@ func TestCheckFile(t *testing.T) {
 		{"certificate without key", "listeners: [{name: in, address: ':2525', role: mx}]\ntls: {certificates: [{cert: DIR/x.pem, key: DIR/x.pem}]}", "tls.certificates[0]"},
 		{"bad password hash", "listeners: [{name: in, address: ':2525', role: mx}]\nusers: [{name: u, password_hash: '$argon2id$v=19$m=9999999999,t=1,p=1$YWJj$YWJj'}]", "users[0].password_hash"},
 		{"bad key file", "listeners: [{name: in, address: ':2525', role: mx}]\ndkim: {keys: [{domain: a.test, selector: s, file: DIR/x.pem}]}", "dkim.keys[0].file"},
+		{"retry too fast", "listeners: [{name: in, address: ':2525', role: mx}]\ndelivery: {retry: [500ms]}", "delivery.retry[0]: want at least 1s"},
 		{"unknown CA file", "listeners: [{name: in, address: ':2525', role: mx}]\nnext_hops: [{name: n, urls: ['smtp://a:25'], tls: {policy: verify, ca: DIR/x.pem}}]", "next_hops[0].tls.ca"},
 	}
 	for _, tt := range tests {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"gatepost/auth/sasl"
@@ -78,7 +79,10 @@ func (d *door) Refused(r intake.Refusal) {
 		d.judged(s, r.Verdict, r.Facts)
 	}
 	attrs := []any{telemetry.KeySession, s.ID.String(), telemetry.KeyListener, s.Listener, telemetry.KeyClient, s.Addr.String(),
-		"stage", string(r.Stage), telemetry.KeyStatus, r.Reply.String()}
+		"stage", string(r.Stage)}
+	if !r.Reply.IsZero() {
+		attrs = append(attrs, telemetry.KeyStatus, r.Reply.String())
+	}
 	if r.ID != 0 {
 		attrs = append(attrs, telemetry.KeyID, r.ID.String(), telemetry.KeyFrom, r.Envelope.From.String(), telemetry.KeyTo, refusedTo(r))
 	}
@@ -135,7 +139,6 @@ func (d *door) Accepted(a intake.Acceptance) {
 	if m.Origin.Role == mail.RoleMX {
 		d.judged(s, a.Verdict, a.Facts)
 	}
-	event := "accepted"
 	attrs := []any{telemetry.KeyID, m.ID.String(), telemetry.KeySession, s.ID.String(), telemetry.KeyListener, s.Listener,
 		telemetry.KeyClient, s.Addr.String(), telemetry.KeyFrom, m.Envelope.From.String(), telemetry.KeyTo, recipientStrings(m.Envelope),
 		"size", m.Content.Size(), "took", a.Took.Round(time.Millisecond).String()}
@@ -152,9 +155,9 @@ func (d *door) Accepted(a intake.Acceptance) {
 		attrs = append(attrs, "verdict", string(a.Verdict.Action), "would", string(a.Verdict.Would), "rule", a.Verdict.Rule, "reason", a.Verdict.Reason)
 	}
 	if a.Hold != "" {
-		event = "held"
+		attrs = append(attrs, "hold", a.Hold)
 	}
-	d.log.Info(event, attrs...)
+	d.log.Info("accepted", attrs...)
 }
 
 // judged counts proofs and verdict of a message of the mx role.
@@ -177,12 +180,8 @@ func (d *door) judged(s intake.Session, v policy.Verdict, f policy.Facts) {
 	d.metrics.Verdicts.WithLabelValues(string(action), mode).Inc()
 }
 
-// tlsVersion is the first word of "TLSv1.3 cipher", a bounded label.
+// tlsVersion is the version in "TLSv1.3 TLS_AES_…" or "TLS 1.3", a bounded label.
 func tlsVersion(s string) string {
-	for i := range len(s) {
-		if s[i] == ' ' {
-			return s[:i]
-		}
-	}
-	return s
+	version, _, _ := strings.Cut(strings.Replace(s, "TLS ", "TLSv", 1), " ")
+	return version
 }

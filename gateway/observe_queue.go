@@ -84,6 +84,9 @@ func (w *way) count(e queue.Event) {
 	case trace.KindAccepted:
 		if e.Message.Origin.Role == mail.RoleInternal {
 			m.Accepted.WithLabelValues("internal", string(mail.RoleInternal)).Inc()
+			if e.Message.Envelope.From.IsNull() {
+				m.Notices.Inc()
+			}
 		}
 	case trace.KindDelivered:
 		w.attempt(e)
@@ -92,15 +95,12 @@ func (w *way) count(e queue.Event) {
 	case trace.KindDeferred:
 		w.attempt(e)
 	case trace.KindBounced, trace.KindFailed:
-		if e.Status.Code != 0 {
+		if e.Status.Took > 0 && e.Status.Outcome() == mail.Failed { // not one that expired
 			w.attempt(e)
 		}
 		m.Ended.WithLabelValues(string(e.Kind)).Inc()
 	case trace.KindDeleted:
 		m.Ended.WithLabelValues(string(e.Kind)).Inc()
-	}
-	if e.Notice != 0 {
-		m.Notices.WithLabelValues(string(e.Kind)).Inc()
 	}
 }
 

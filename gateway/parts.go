@@ -91,7 +91,7 @@ func (p *parts) judge(b base) policy.Options {
 	o := policyOptions(c)
 	o.Logger, o.Now, o.SampleKey = b.log, b.now, sampleKey(b.sealKey)
 	o.Proofs = policy.Proofs{
-		SPF: spf.New(spf.Options{Resolver: p.resolver}),
+		SPF: spf.New(spf.Options{Resolver: p.resolver, Receiver: c.Hostname, Now: b.now}),
 		DKIM: dkim.NewVerifier(dkim.Options{
 			Resolver: p.resolver, Now: b.now, MinRSABits: c.Policy.DKIM.MinRSABits,
 			MaxSignatures: c.Policy.DKIM.MaxSignatures, BodyLengthTag: c.Policy.DKIM.BodyLengthTag,
@@ -133,7 +133,11 @@ func (p *parts) close() error {
 // route names the way of one recipient.
 func (p *parts) route(m *mail.Message, to mail.Address) (dest string, window, recipients int) {
 	dest = p.routes.Route(m.Envelope.From, m.Origin.Listener, to)
-	return dest, p.windows[dest], p.config.Delivery.RecipientsPerMessage
+	window, ok := p.windows[dest]
+	if !ok {
+		window = p.config.Delivery.ConnectionsPerDestination
+	}
+	return dest, window, p.config.Delivery.RecipientsPerMessage
 }
 
 // maxHeader bounds the header that is read again before signing; intake has

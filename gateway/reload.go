@@ -38,18 +38,20 @@ func (g *Gateway) reload(ctx context.Context) ([]string, error) {
 	if len(wrong) > 0 {
 		return nil, wrong
 	}
-	if err := g.ring.SetFiles(ctx, keyFiles(&c.Config)); err != nil {
-		return nil, fmt.Errorf("DKIM key files: %w", err)
-	}
 	p, err := newParts(c, g.base)
 	if err != nil {
 		return nil, err
 	}
-	if err := g.certificates.Replace(certificateFiles(&c.Config)); err != nil {
-		return nil, errors.Join(fmt.Errorf("certificates: %w", err), p.close())
-	}
+	// Listeners first: a port that is taken is what can still go wrong after
+	// the check, and then nothing has changed.
 	if err := g.intake.Reload(g.intakeOptions(&c.Config)); err != nil {
 		return nil, errors.Join(fmt.Errorf("listeners: %w", err), p.close())
+	}
+	if err := g.certificates.Replace(certificateFiles(&c.Config)); err != nil {
+		return nil, errors.Join(fmt.Errorf("certificates (listeners are new already): %w", err), p.close())
+	}
+	if err := g.ring.SetFiles(ctx, keyFiles(&c.Config)); err != nil {
+		return nil, errors.Join(fmt.Errorf("DKIM key files (listeners and certificates are new already): %w", err), p.close())
 	}
 	restart := needRestart(&g.config.Load().Config, &c.Config)
 	g.live.replace(p)
@@ -66,6 +68,7 @@ func needRestart(before, after *config.Config) []string {
 			out = append(out, key)
 		}
 	}
+	note("hostname", before.Hostname != after.Hostname)
 	note("data_dir", before.DataDir != after.DataDir)
 	note("store.url", before.Store.URL != after.Store.URL)
 	note("store.min_free", before.Store.MinFree != after.Store.MinFree)

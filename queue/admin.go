@@ -29,15 +29,38 @@ type Progress struct {
 	Waiting    int `json:"waiting"`    // of them still in an attempt: soon, unless it ends them
 }
 
-// Hold keeps the waiting recipients of a message from being delivered.
-func (q *Queue) Hold(ctx context.Context, id mail.ID, by string) (Progress, error) {
-	return q.wish(ctx, id, wishHold+safeName(by), "state = 0")
+// Choice names recipients of one message: those with the numbers, or all.
+type Choice struct {
+	ID      mail.ID
+	Numbers []int
 }
 
-// Delete ends the recipients of a message that wait or are held. The sender is
-// not told; the trace names the administrator.
-func (q *Queue) Delete(ctx context.Context, id mail.ID, by string) (Progress, error) {
-	return q.wish(ctx, id, wishDelete+safeName(by), "state < 2")
+// where is the condition on rows of recipients.
+func (c Choice) where() (sql string, args []any) {
+	sql, args = "message = ?", []any{int64(c.ID)}
+	if len(c.Numbers) == 0 {
+		return sql, args
+	}
+	for _, n := range c.Numbers {
+		args = append(args, n)
+	}
+	return sql + " AND n IN (?" + strings.Repeat(", ?", len(c.Numbers)-1) + ")", args
+}
+
+// Hold keeps waiting recipients from being delivered.
+func (q *Queue) Hold(ctx context.Context, c Choice, by string) (Progress, error) {
+	return q.wish(ctx, c, wishHold+safeName(by), "state = 0")
+}
+
+// Delete ends recipients that wait or are held. The sender is not told; the
+// trace names the administrator.
+func (q *Queue) Delete(ctx context.Context, c Choice, by string) (Progress, error) {
+	return q.wish(ctx, c, wishDelete+safeName(by), "state < 2")
+}
+
+// DeleteHeld ends recipients that are held, as Delete does.
+func (q *Queue) DeleteHeld(ctx context.Context, c Choice, by string) (Progress, error) {
+	return q.wish(ctx, c, wishDelete+safeName(by), "state = 1")
 }
 
 func safeName(by string) string {
@@ -47,9 +70,10 @@ func safeName(by string) string {
 	return by
 }
 
-func (q *Queue) wish(ctx context.Context, id mail.ID, wish, states string) (Progress, error) {
+func (q *Queue) wish(ctx context.Context, c Choice, wish, states string) (Progress, error) {
+	where, args := c.where()
 	affected, err := q.o.Store.Submit(ctx, store.Statement{
-		SQL: "UPDATE recipient SET wish = ? WHERE message = ? AND " + states, Args: []any{wish, int64(id)}})
+		SQL: "UPDATE recipient SET wish = ? WHERE " + where + " AND " + states, Args: append([]any{wish}, args...)})
 	if err != nil {
 		return Progress{}, fmt.Errorf("queue: %w", err)
 	}
@@ -60,7 +84,7 @@ func (q *Queue) wish(ctx context.Context, id mail.ID, wish, states string) (Prog
 		return Progress{}, err
 	}
 	var waiting int64
-	err = q.o.Store.Get(ctx, "SELECT COUNT(*) FROM recipient WHERE message = ? AND wish <> ''", []any{int64(id)}, &waiting)
+	err = q.o.Store.Get(ctx, "SELECT COUNT(*) FROM recipient WHERE message = ? AND wish <> ''", []any{int64(c.ID)}, &waiting)
 	return Progress{int(affected[0]), int(waiting)}, err
 }
 
@@ -173,12 +197,14 @@ func (q *Queue) holdCorrupt(p *parcel, cause error) {
 }
 
 // Release lets held recipients go. Their time in the queue begins anew.
-func (q *Queue) Release(ctx context.Context, id mail.ID, by string) (Progress, error) {
+func (q *Queue) Release(ctx context.Context, c Choice, by string) (Progress, error) {
+	id := c.ID
 	m, _, err := q.load(ctx, id)
 	if err != nil {
 		return Progress{}, err
 	}
-	rows, err := q.selectRows(ctx, "message = ? AND state = 1", int64(id))
+	where, args := c.where()
+	rows, err := q.selectRows(ctx, where+" AND state = 1", args...)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -219,10 +245,10 @@ func (q *Queue) firstDue(m *mail.Message, r mail.Recipient, now time.Time) time.
 	return expires
 }
 
-// Retry tries the waiting recipients of a message now, whatever the state of
-// their destinations.
-func (q *Queue) Retry(ctx context.Context, id mail.ID) (Progress, error) {
-	rows, err := q.selectRows(ctx, "message = ? AND state = 0", int64(id))
+// Retry tries waiting recipients now, whatever the state of their destinations.
+func (q *Queue) Retry(ctx context.Context, c Choice) (Progress, error) {
+	where, args := c.where()
+	rows, err := q.selectRows(ctx, where+" AND state = 0", args...)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -234,13 +260,13 @@ func (q *Queue) Retry(ctx context.Context, id mail.ID) (Progress, error) {
 		dests[r.dest] = true
 	}
 	now := millis(q.o.Now())
-	batch := []store.Statement{{SQL: "UPDATE recipient SET not_before = ? WHERE message = ? AND state = 0 AND not_before > ?", Args: []any{now, int64(id), now}}}
+	batch := []store.Statement{{SQL: "UPDATE recipient SET not_before = ? WHERE " + where + " AND state = 0 AND not_before > ?", Args: append(append([]any{now}, args...), now)}}
 	batch = append(batch, q.wakeStatements(dests)...)
 	for dest := range dests {
 		batch = append(batch, store.Statement{SQL: wakeNow, Args: []any{now, q.stamp(), dest}})
 	}
 	if _, err := q.o.Store.Submit(ctx, batch...); err != nil {
-		return Progress{}, fmt.Errorf("retry message %s: %w", id, err)
+		return Progress{}, fmt.Errorf("retry message %s: %w", c.ID, err)
 	}
 	q.duties.wake.now()
 	return Progress{Recipients: len(rows)}, nil

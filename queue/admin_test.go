@@ -34,10 +34,10 @@ func TestQuarantine(t *testing.T) {
 		if b, err := io.ReadAll(open(t, m)); err != nil || !strings.HasSuffix(string(b), "\r\n\r\nText.\r\n") {
 			t.Errorf("held message: %q %v", b, err)
 		}
-		if p, err := q.Release(ctx, released, "alice"); err != nil || p.Recipients != 2 {
+		if p, err := q.Release(ctx, Choice{ID: released}, "alice"); err != nil || p.Recipients != 2 {
 			t.Errorf("release: %+v %v", p, err)
 		}
-		if p, err := q.Delete(ctx, deleted, "alice"); err != nil || p.Recipients != 1 || p.Waiting != 0 {
+		if p, err := q.Delete(ctx, Choice{ID: deleted}, "alice"); err != nil || p.Recipients != 1 || p.Waiting != 0 {
 			t.Errorf("delete: %+v %v", p, err)
 		}
 		pass(2 * time.Second)
@@ -53,10 +53,10 @@ func TestQuarantine(t *testing.T) {
 		}
 		r.empty()
 		r.balance(q)
-		if _, err := q.Release(ctx, deleted, "alice"); !errors.Is(err, ErrNotFound) {
+		if _, err := q.Release(ctx, Choice{ID: deleted}, "alice"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("release of what is gone: %v", err)
 		}
-		if _, err := q.Delete(ctx, deleted, "alice"); !errors.Is(err, ErrNotFound) {
+		if _, err := q.Delete(ctx, Choice{ID: deleted}, "alice"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("delete of what is gone: %v", err)
 		}
 	})
@@ -101,13 +101,13 @@ func TestHoldAndDeleteWhereverMailIs(t *testing.T) {
 		inMemory := r.accept(q, r.message("bob@there.example"))
 		gone := r.accept(q, r.message("bob@there.example"))
 		settle()
-		if p, err := q.Hold(ctx, inMemory, "alice"); err != nil || p.Waiting != 0 {
+		if p, err := q.Hold(ctx, Choice{ID: inMemory}, "alice"); err != nil || p.Waiting != 0 {
 			t.Errorf("hold in memory: %+v %v", p, err)
 		}
-		if p, err := q.Delete(ctx, gone, "alice"); err != nil || p.Waiting != 0 {
+		if p, err := q.Delete(ctx, Choice{ID: gone}, "alice"); err != nil || p.Waiting != 0 {
 			t.Errorf("delete in memory: %+v %v", p, err)
 		}
-		if p, err := q.Hold(ctx, running, "alice"); err != nil || p.Waiting != 1 {
+		if p, err := q.Hold(ctx, Choice{ID: running}, "alice"); err != nil || p.Waiting != 1 {
 			t.Errorf("hold while it runs: %+v %v", p, err)
 		}
 		close(release)
@@ -122,7 +122,7 @@ func TestHoldAndDeleteWhereverMailIs(t *testing.T) {
 			t.Errorf("%d attempts, all mail is held", n)
 		}
 		for _, id := range []mail.ID{running, inMemory} {
-			if _, err := q.Release(ctx, id, "bob"); err != nil {
+			if _, err := q.Release(ctx, Choice{ID: id}, "bob"); err != nil {
 				t.Error(err)
 			}
 		}
@@ -147,7 +147,7 @@ func TestRetryNow(t *testing.T) {
 		settle()
 		r.deliverer.set(func(Job, Pending) Result { return ok() })
 		for _, id := range []mail.ID{grey, down} {
-			if p, err := q.Retry(ctx, id); err != nil || p.Recipients != 1 {
+			if p, err := q.Retry(ctx, Choice{ID: id}); err != nil || p.Recipients != 1 {
 				t.Errorf("retry: %+v %v", p, err)
 			}
 		}
@@ -156,7 +156,7 @@ func TestRetryNow(t *testing.T) {
 			t.Errorf("%d attempts", n)
 		}
 		r.empty()
-		if _, err := q.Retry(ctx, down); !errors.Is(err, ErrNotFound) {
+		if _, err := q.Retry(ctx, Choice{ID: down}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("retry of what is gone: %v", err)
 		}
 		r.deliverer.set(func(Job, Pending) Result { return temporary() })
@@ -299,4 +299,34 @@ func TestMissingResultsAreTemporary(t *testing.T) {
 	if got[0].Outcome() != mail.Delivered || got[1].Outcome() != mail.Deferred || got[2].Outcome() != mail.Deferred || got[2].Took != time.Second {
 		t.Errorf("%+v", got)
 	}
+}
+
+// A choice by address or state never touches the message's other recipients.
+func TestChoiceConcernsOnlyTheRecipientsItNames(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		q := r.start()
+		ctx := context.Background()
+		held := r.accept(q, r.message("bob@there.example", "eve@there.example"), AcceptOptions{Hold: "test"})
+		f := Filter{State: "held", To: "EVE@there.example"}
+		found, err := q.List(ctx, f)
+		if err != nil || len(found) != 1 {
+			t.Fatalf("list: %+v, %v", found, err)
+		}
+		if p, err := q.DeleteHeld(ctx, Choice{ID: held, Numbers: f.Numbers(found[0])}, "alice"); err != nil || p.Recipients != 1 {
+			t.Errorf("delete: %+v %v", p, err)
+		}
+		entry, err := q.Show(ctx, held)
+		if err != nil || entry.Recipients[0].State != "held" || entry.Recipients[1].State != "deleted" {
+			t.Errorf("after the delete: %+v, %v", entry, err)
+		}
+		if p, err := q.Release(ctx, Choice{ID: held}, "alice"); err != nil || p.Recipients != 1 {
+			t.Errorf("release: %+v %v", p, err)
+		}
+		if _, err := q.DeleteHeld(ctx, Choice{ID: held}, "alice"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("delete of held recipients where none is held: %v", err)
+		}
+		pass(2 * time.Second)
+		r.empty()
+		r.balance(q)
+	})
 }

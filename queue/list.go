@@ -104,12 +104,19 @@ func (f Filter) matches(e Entry) bool {
 	if !matchesAddress(f.From, e.From) {
 		return false
 	}
+	return len(f.Numbers(e)) > 0
+}
+
+// Numbers are the recipients of an entry that the filter means.
+func (f Filter) Numbers(e Entry) []int {
+	var out []int
 	for _, r := range e.Recipients {
-		if matchesAddress(f.To, r.Address) {
-			return true
+		stateFits := r.State == f.State || f.State == "" && (r.State == "queued" || r.State == "held")
+		if stateFits && (f.Dest == "" || r.Dest == f.Dest) && matchesAddress(f.To, r.Address) {
+			out = append(out, r.N)
 		}
 	}
-	return false
+	return out
 }
 
 // matchesAddress compares without regard to case; "@domain" is any address of

@@ -74,15 +74,26 @@ type FieldError struct{ Path, Msg string }
 // Error is the path and what was expected there.
 func (e *FieldError) Error() string { return e.Path + ": " + e.Msg }
 
+// Check tells what is wrong with the numbers and durations; it needs no Store
+// and no other part.
+func (o Options) Check() error {
+	o.defaults()
+	return o.checkNumbers()
+}
+
 // complete fills in the defaults and checks what was given.
 func (o Options) complete() (Options, error) {
 	if o.Store == nil || o.Router == nil || o.Deliverer == nil || o.IDs == nil {
 		return o, fmt.Errorf("queue: Store, Router, Deliverer and IDs are required")
 	}
 	o.defaults()
+	return o, o.checkNumbers()
+}
+
+func (o Options) checkNumbers() error {
 	for i, wait := range o.Retry {
 		if wait < time.Second {
-			return o, &FieldError{fmt.Sprintf("delivery.retry[%d]", i), "at least 1s"}
+			return &FieldError{fmt.Sprintf("delivery.retry[%d]", i), "want at least 1s"}
 		}
 	}
 	for _, f := range []struct {
@@ -100,10 +111,10 @@ func (o Options) complete() (Options, error) {
 		{"queue.lease", o.Lease < 3*time.Second, "at least 3s"},
 	} {
 		if f.bad {
-			return o, &FieldError{f.path, "want " + f.msg}
+			return &FieldError{f.path, "want " + f.msg}
 		}
 	}
-	return o, nil
+	return nil
 }
 
 func (o *Options) defaults() {

@@ -34,8 +34,8 @@ type Metrics struct {
 	DNSSeconds     prometheus.Histogram
 	StoreSeconds   prometheus.Histogram
 	StoreErrors    prometheus.Counter
-	Notices        *prometheus.CounterVec // DSNs made, by action
-	ConfigReloads  *prometheus.CounterVec // reloads of configuration and certificates, by what and result
+	Notices        prometheus.Counter     // DSNs made
+	ConfigReloads  *prometheus.CounterVec // reloads, by what and result
 }
 
 // seconds spans one hundred microseconds to two minutes.
@@ -68,8 +68,8 @@ func New(version string) *Metrics {
 	m.DNSSeconds = m.single("dns_seconds", "Duration of DNS look-ups that were not answered from the cache.", seconds)
 	m.StoreSeconds = m.single("store_commit_seconds", "Time from Submit to durable.", seconds)
 	m.StoreErrors = m.plain("store_errors_total", "Submits that the store refused.")
-	m.Notices = m.counter("notices_total", "Delivery status notifications made, by action.", "action")
-	m.ConfigReloads = m.counter("reloads_total", "Reloads of configuration and certificates by result (ok, failed).", "what", "result")
+	m.Notices = m.plain("notices_total", "Delivery status notifications made.")
+	m.ConfigReloads = m.counter("reloads_total", "Reloads of the configuration by result (ok, failed).", "what", "result")
 	info := m.gauge("build_info", "Version of this binary; always 1.", "version")
 	info.WithLabelValues(version).Set(1)
 	return m

@@ -115,19 +115,36 @@ func (l *Log) scan(ctx context.Context, query string, own int64, each func(Recor
 
 // Expire removes rows older than before.
 func (l *Log) Expire(ctx context.Context, before time.Time) error {
-	for {
-		// Rows are written in the order of time, so the old ones come first.
+	// Rows are written in the order of time, so the old ones come first; a few
+	// written by a wrong clock do not hide the others.
+	for after := int64(0); ; {
+		last, err := l.endOfPage(ctx, after)
+		if err != nil || last == 0 {
+			return err
+		}
 		affected, err := l.store.Submit(ctx, store.Statement{
-			SQL:  "DELETE FROM trace WHERE n IN (SELECT n FROM trace ORDER BY n LIMIT ?) AND at < ?",
-			Args: []any{expireBatch, before.UnixMilli()},
+			SQL:  "DELETE FROM trace WHERE n > ? AND n <= ? AND at < ?",
+			Args: []any{after, last, before.UnixMilli()},
 		})
 		if err != nil {
 			return fmt.Errorf("expire traces: %w", err)
 		}
-		if affected[0] < expireBatch {
+		if affected[0] == 0 {
 			return nil
 		}
+		after = last
 	}
+}
+
+// endOfPage is the number of the last row of the batch behind after, 0 when
+// there is none.
+func (l *Log) endOfPage(ctx context.Context, after int64) (last int64, err error) {
+	err = l.store.Select(ctx, func(scan func(...any) error) error { return scan(&last) },
+		"SELECT COALESCE(MAX(n), 0) FROM (SELECT n FROM trace WHERE n > ? ORDER BY n LIMIT ?) page", after, expireBatch)
+	if err != nil {
+		return 0, fmt.Errorf("expire traces: %w", err)
+	}
+	return last, nil
 }
 
 // needle is what an address looks like in the column who. "@example.com"

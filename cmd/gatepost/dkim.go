@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -30,16 +31,21 @@ type dkimCommand struct {
 
 // ask makes one call and prints the answer.
 func ask[A any](a *app, call string, question any, text func(io.Writer, A)) error {
+	_, err := asked(a, call, question, text)
+	return err
+}
+
+// asked is ask for commands whose exit status depends on the answer.
+func asked[A any](a *app, call string, question any, text func(io.Writer, A)) (answer A, err error) {
 	client, done, err := a.client()
 	if err != nil {
-		return err
+		return answer, err
 	}
 	defer done()
-	var answer A
 	if err := client.Ask(a.ctx, call, question, &answer); err != nil {
-		return err
+		return answer, err
 	}
-	return a.print(answer, func(w io.Writer) { text(w, answer) })
+	return answer, a.print(answer, func(w io.Writer) { text(w, answer) })
 }
 
 type dkimKeyArgs struct {
@@ -72,6 +78,9 @@ func (c dkimCreateCommand) Run(a *app) error {
 
 func newKeyText(w io.Writer, k gateway.KeyAnswer) {
 	fmt.Fprintf(w, "%s is %s. Publish:\n\n%s\n", k.Key.Name(), k.Key.State, k.ZoneLine)
+	if k.Warning != "" {
+		fmt.Fprintf(w, "\nwarning: %s\n", k.Warning)
+	}
 	if k.Key.State == keyring.Pending {
 		fmt.Fprintf(w, "\nThen: gatepost dkim check %s\n", k.Key.Domain)
 	}
@@ -167,19 +176,15 @@ func (dkimCheckCommand) Help() string {
 
 // Run compares keys with DNS.
 func (c dkimCheckCommand) Run(a *app) error {
-	bad := 0
-	err := ask(a, "dkim/check", gateway.KeyQuestion{Domain: c.Domain}, func(w io.Writer, reports []keyring.Report) {
+	reports, err := asked(a, "dkim/check", gateway.KeyQuestion{Domain: c.Domain}, func(w io.Writer, reports []keyring.Report) {
 		for _, r := range reports {
-			if !r.Matches {
-				bad++
-			}
 			reportText(w, r)
 		}
 		if len(reports) == 0 {
 			fmt.Fprintln(w, "no pending or active keys to check")
 		}
 	})
-	if err == nil && bad > 0 {
+	if err == nil && slices.ContainsFunc(reports, func(r keyring.Report) bool { return !r.Matches }) {
 		return exitError(1)
 	}
 	return err
@@ -315,17 +320,15 @@ func (c dkimVerifyCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	passed := false
-	err = ask(a, "dkim/verify", gateway.KeyQuestion{Message: message}, func(w io.Writer, results []dkim.Result) {
+	results, err := asked(a, "dkim/verify", gateway.KeyQuestion{Message: message}, func(w io.Writer, results []dkim.Result) {
 		for _, r := range results {
-			passed = passed || r.Value == "pass"
 			fmt.Fprintf(w, "dkim=%s header.d=%s header.s=%s header.a=%s %s\n", r.Value, r.Domain, r.Selector, r.Algorithm, r.Reason)
 		}
 		if len(results) == 0 {
 			fmt.Fprintln(w, "dkim=none")
 		}
 	})
-	if err == nil && !passed && !a.json {
+	if err == nil && !slices.ContainsFunc(results, func(r dkim.Result) bool { return r.Value == "pass" }) {
 		return exitError(1)
 	}
 	return err

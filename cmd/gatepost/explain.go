@@ -32,22 +32,17 @@ func (c explainCommand) Run(a *app) error {
 		return err
 	}
 	q := gateway.ExplainQuestion{Listener: c.Listener, ClientIP: c.ClientIP, Helo: c.Helo, MailFrom: c.MailFrom, Recipients: c.To, User: c.User, Message: message}
-	refused := false
-	err = ask(a, "explain", q, func(w io.Writer, e gateway.ExplainAnswer) {
-		refused = explainText(w, e)
-	})
-	if err == nil && refused {
+	answer, err := asked(a, "explain", q, explainText)
+	if err == nil && answer.Refused() {
 		return exitError(1)
 	}
 	return err
 }
 
-// explainText prints the judgement and tells whether it is a refusal.
-func explainText(w io.Writer, e gateway.ExplainAnswer) (refused bool) {
+func explainText(w io.Writer, e gateway.ExplainAnswer) {
 	x := e.Explanation
 	fmt.Fprintf(w, "role       %s %s\n", e.Role, e.RelayClient)
 	verdict := func(what string, v policy.Verdict) {
-		refused = refused || v.Refused()
 		fmt.Fprintf(w, "%-10s %s\n", what, verdictText(v))
 	}
 	verdict("MAIL", x.Mail)
@@ -64,7 +59,6 @@ func explainText(w io.Writer, e gateway.ExplainAnswer) (refused bool) {
 	if e.AuthenticationResults != "" {
 		fmt.Fprint(w, strings.ReplaceAll(e.AuthenticationResults, "\r\n", "\n"))
 	}
-	return refused
 }
 
 func verdictText(v policy.Verdict) string {

@@ -47,5 +47,5 @@ func (quarantineDeleteCommand) Help() string {
 func (c quarantineDeleteCommand) Run(a *app) error {
 	q := c.question()
 	q.State = "held"
-	return change(a, "queue/delete", "deleted", q)
+	return change(a, "quarantine/delete", "deleted", q)
 }

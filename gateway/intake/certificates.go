@@ -77,7 +77,7 @@ func (c *Certificates) Poll() error {
 		cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("certificate %s stays as it was: %w", f.Cert, err))
-			c.logger.Error("certificate changed and cannot be used, the old one stays", "cert", f.Cert, "key", f.Key, "err", err)
+			c.logger.Error("certificate changed and cannot be used, the old one stays", "cert", f.Cert, "key", f.Key, "error", err)
 			continue
 		}
 		certs[i], changed = cert, true

@@ -20,6 +20,11 @@ const (
 	reverseWaitRelay = time.Second
 )
 
+// temporaryPerError is how many temporary failures weigh as much as one error.
+// A client with far more recipients than a message may have is not cut off for
+// it; one that makes us refuse for ever is.
+const temporaryPerError = 100
+
 // connection is what is known of one TCP connection. It outlives STARTTLS,
 // which begins a new session.
 type connection struct {
@@ -41,6 +46,7 @@ type connection struct {
 	mu           sync.Mutex
 	facts        Session
 	errors       int
+	deferrals    int // temporary failures
 	authFailures int
 	reported     bool // the refusal on its way has been observed
 }
@@ -123,15 +129,17 @@ func (c *connection) reverse(ctx context.Context, role mail.Role) policy.IPRev {
 }
 
 // fault hears of every 4xx and 5xx reply before it goes out, and tells whether
-// it was one too many. Temporary failures are not the client's fault.
+// it was one too many. Temporary failures are hardly the client's fault.
 func (c *connection) fault(f wire.Fault) (quit bool) {
 	c.mu.Lock()
 	reported := c.reported
 	c.reported = false
-	if !f.Reply.Temporary() {
+	if f.Reply.Temporary() {
+		c.deferrals++
+	} else {
 		c.errors++
 	}
-	quit = c.errors >= c.listener.Limits.ErrorsPerSession || c.authFailures >= c.listener.Limits.AuthFailures
+	quit = c.errors+c.deferrals/temporaryPerError >= c.listener.Limits.ErrorsPerSession || c.authFailures >= c.listener.Limits.AuthFailures
 	facts := c.facts
 	c.mu.Unlock()
 	// What the wire finds in a message reaches the session too, which knows more.

@@ -69,7 +69,7 @@ func (i *Intake) newService(o Options, l Listener, addr net.Addr) *service {
 	i.live.Unlock()
 	s.serving.Go(func() {
 		if err := s.server.Serve(s.wire); err != nil {
-			s.Logger.Debug("SMTP server ended", "listener", l.Name, "err", err)
+			s.Logger.Debug("SMTP server ended", "listener", l.Name, "error", err)
 		}
 	})
 	return s
@@ -79,7 +79,7 @@ func (i *Intake) newService(o Options, l Listener, addr net.Addr) *service {
 func (s *service) stop() {
 	s.clients.Wait()
 	if err := s.server.Shutdown(s.accepting); err != nil {
-		s.Logger.Debug("SMTP server closed", "listener", s.listener.Name, "err", err)
+		s.Logger.Debug("SMTP server closed", "listener", s.listener.Name, "error", err)
 	}
 	s.serving.Wait()
 	s.messages.close()

@@ -41,6 +41,7 @@ type transaction struct {
 	env     mail.Envelope
 	size    int64  // as SIZE announced it
 	with    string // protocol of the Received field
+	taken   int    // RCPT commands, repeated ones too: go-smtp keeps each
 }
 
 // NewSession begins a session for a client that has said EHLO or HELO.
@@ -169,12 +170,14 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	if tx == nil {
 		return s.refuse(Refusal{Stage: StageRcpt, Reply: mail.ReplyBadSequence})
 	}
-	if len(tx.env.Recipients) >= s.listener.Limits.RecipientsPerMessage {
-		return s.refuse(tx.refusal(StageRcpt, mail.ReplyTooManyRecipients))
-	}
 	address, reply := parseMailbox(to, tx.env.UTF8, mail.ReplyBadMailbox)
+	if reply.IsZero() && tx.taken >= s.listener.Limits.RecipientsPerMessage {
+		reply = mail.ReplyTooManyRecipients
+	}
 	if !reply.IsZero() {
-		return s.refuse(tx.refusal(StageRcpt, reply))
+		r := tx.refusal(StageRcpt, reply)
+		r.To = address
+		return s.refuse(r)
 	}
 	if v := s.Policy.Recipient(s.ctx, tx.who, tx.env.From, address); v.Refused() {
 		r := tx.refused(StageRcpt, v)
@@ -187,6 +190,7 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 
 // add leaves out what is there already: one copy for one recipient.
 func (tx *transaction) add(r mail.Recipient) {
+	tx.taken++
 	for _, old := range tx.env.Recipients {
 		if old == r {
 			return
@@ -273,12 +277,23 @@ func (s *session) observe(r Refusal) {
 
 // refusal is a reply of ours about this transaction.
 func (tx *transaction) refusal(stage Stage, reply mail.Reply) Refusal {
-	return Refusal{ID: tx.id, Stage: stage, Envelope: tx.env, Reply: withID(reply, tx.id)}
+	return Refusal{ID: tx.id, Stage: stage, Envelope: tx.envelopeAt(stage), Reply: withID(reply, tx.id)}
 }
 
 // refused is a reply that policy chose; it holds the id already.
 func (tx *transaction) refused(stage Stage, v policy.Verdict) Refusal {
-	return Refusal{ID: tx.id, Stage: stage, Envelope: tx.env, Reply: v.Reply, Verdict: v}
+	return Refusal{ID: tx.id, Stage: stage, Envelope: tx.envelopeAt(stage), Reply: v.Reply, Verdict: v}
+}
+
+// envelopeAt is what a refusal is about. At RCPT that is one recipient, not
+// those that were taken before it: to report them with each one that is too
+// many would let a stranger fill the log.
+func (tx *transaction) envelopeAt(stage Stage) mail.Envelope {
+	env := tx.env
+	if stage == StageRcpt {
+		env.Recipients = nil
+	}
+	return env
 }
 
 var errNoTransaction = errors.New("message without a transaction")

@@ -57,7 +57,7 @@ func (k *socket) acquire() *service {
 
 func (k *socket) close() {
 	if err := k.listener.Close(); err != nil {
-		k.logger.Debug("close listening socket", "addr", k.listener.Addr().String(), "err", err)
+		k.logger.Debug("close listening socket", "addr", k.listener.Addr().String(), "error", err)
 	}
 }
 
@@ -74,7 +74,7 @@ func (k *socket) accept(ctx context.Context) {
 		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 			return
 		}
-		k.logger.Error("accept a connection", "addr", k.listener.Addr().String(), "err", err)
+		k.logger.Error("accept a connection", "addr", k.listener.Addr().String(), "error", err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
