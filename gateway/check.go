@@ -36,6 +36,7 @@ func CheckFile(ctx context.Context, file string) (*config.Loaded, config.Errors,
 	var warnings config.Errors
 	if len(wrong) == 0 {
 		warnings = append(c.Warnings(), nameWarnings(ctx, c)...)
+		warnings = append(warnings, certificateWarnings(c, time.Now())...)
 	}
 	return c, wrong, warnings, nil
 }
@@ -174,4 +175,22 @@ func nameWarnings(ctx context.Context, c *config.Loaded) config.Errors {
 		return config.Errors{c.At("hostname", "%s has no A or AAAA record; servers that we deliver to may refuse our EHLO", c.Hostname)}
 	}
 	return config.Errors{c.At("hostname", "could not look up whether %s has an address: %s", c.Hostname, dnsx.Brief(err))}
+}
+
+// certificateSoon is how long before its end a certificate is warned of.
+const certificateSoon = 14 * 24 * time.Hour
+
+// certificateWarnings warns of certificates that have ended or soon will.
+func certificateWarnings(c *config.Loaded, now time.Time) config.Errors {
+	certificates, err := intake.LoadCertificates(certificateFiles(&c.Config), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil // reported as an error
+	}
+	var out config.Errors
+	for i, leaf := range certificates.Leaves() {
+		if leaf.NotAfter.Before(now.Add(certificateSoon)) {
+			out = append(out, c.At(fmt.Sprintf("tls.certificates[%d].cert", i), "the certificate ends on %s", leaf.NotAfter.UTC().Format(time.RFC3339)))
+		}
+	}
+	return out
 }

@@ -31,6 +31,7 @@ func (g *Gateway) startChores(work *errgroup.Group, ctx context.Context) {
 	work.Go(func() error { return g.notices.run(ctx) })
 	work.Go(func() error { return every(ctx, expireEvery, g.expireTraces) })
 	work.Go(func() error { return every(ctx, keyCheckEvery, g.checkPendingKeys) })
+	work.Go(func() error { return every(ctx, statsEvery, g.countQueue) })
 }
 
 // every does chore now and then until ctx ends.
@@ -109,17 +110,39 @@ func (g *Gateway) startHTTP(work *errgroup.Group, ctx context.Context) error {
 	return nil
 }
 
-// queueStats feeds the gauges of the metrics.
-func (g *Gateway) queueStats() (telemetry.QueueStats, bool) {
-	ctx, cancel := within(context.Background(), readyWait) // a scrape brings no context of its own
-	defer cancel()
+// statsEvery is how old the queue's numbers in the metrics may be. A scrape
+// never waits for the store: counting a large queue takes a while.
+const statsEvery = 15 * time.Second
+
+// countQueue keeps the numbers of the queue for the metrics.
+func (g *Gateway) countQueue(ctx context.Context) {
 	s, err := g.queue.Stats(ctx)
 	if err != nil {
-		return telemetry.QueueStats{}, false
+		g.counted.Store(nil)
+		return
 	}
 	out := telemetry.QueueStats{Queued: s.Queued, Held: s.Held, Active: int64(s.Running)}
 	if !s.Oldest.IsZero() {
 		out.Oldest = g.now().Sub(s.Oldest)
 	}
-	return out, true
+	g.counted.Store(&out)
+}
+
+// queueStats gives the numbers to a scrape; none while the store is away.
+func (g *Gateway) queueStats() (telemetry.QueueStats, bool) {
+	if s := g.counted.Load(); s != nil {
+		return *s, true
+	}
+	return telemetry.QueueStats{}, false
+}
+
+// certificateExpiry is when the first of our certificates ends.
+func (g *Gateway) certificateExpiry() (time.Time, bool) {
+	var first time.Time
+	for _, leaf := range g.certificates.Leaves() {
+		if first.IsZero() || leaf.NotAfter.Before(first) {
+			first = leaf.NotAfter
+		}
+	}
+	return first, !first.IsZero()
 }

@@ -54,6 +54,7 @@ type Gateway struct {
 	certificates *intake.Certificates
 	intake       *intake.Intake
 	notices      *noticeWriter
+	counted      atomic.Pointer[telemetry.QueueStats]
 	reloading    sync.Mutex
 	stopping     atomic.Bool
 }
@@ -138,7 +139,21 @@ func (g *Gateway) assemble(ctx context.Context, c *config.Loaded) error {
 		return errors.Join(err, p.close())
 	}
 	g.metrics.WatchQueue(g.queueStats)
+	g.metrics.WatchCertificates(g.certificateExpiry)
 	return nil
+}
+
+// sweepSpool removes spool files that a crash left before they were unlinked.
+func (g *Gateway) sweepSpool(dir string) {
+	old, err := filepath.Glob(filepath.Join(dir, "spool-*"))
+	if err != nil {
+		return // the pattern is ours
+	}
+	for _, f := range old {
+		if err := os.Remove(f); err != nil {
+			g.log.Warn("spool file of an earlier run not removed", telemetry.KeyError, err.Error())
+		}
+	}
 }
 
 // observers tells several.
@@ -201,6 +216,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	defer log.Wait()
 	defer stopLog()
+	g.sweepSpool(g.config.Load().DataDir)
 	err := g.serve(ctx, calm)
 	if err != nil {
 		g.log.Error("stopped", telemetry.KeyError, err.Error())

@@ -10,6 +10,7 @@ import (
 	"gatepost/mail"
 	"gatepost/policy"
 	"gatepost/queue"
+	"gatepost/telemetry"
 )
 
 // live lends the parts of today to packages that keep their neighbours for
@@ -134,6 +135,7 @@ func (l *live) Deliver(ctx context.Context, job queue.Job) []queue.Result {
 	}
 	message, err := p.withoutReplaced(ctx, job.Message)
 	if err != nil {
+		p.log.Error("delivery failed", telemetry.KeyID, job.Message.ID.String(), telemetry.KeyError, err.Error())
 		return nil // the queue takes missing results for temporary trouble of our own
 	}
 	results := p.deliverer.Deliver(ctx, delivery.Job{Dest: job.Dest, Message: message, Recipients: to, Probe: job.Probe, Lease: job.Lease})

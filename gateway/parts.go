@@ -27,6 +27,7 @@ import (
 // parts are made of one configuration and exchanged as a whole on reload.
 type parts struct {
 	config    *config.Loaded
+	log       *slog.Logger
 	resolver  *dnsx.Resolver
 	policy    *policy.Engine
 	routes    *route.Table
@@ -56,7 +57,7 @@ func newPasswords(c *config.Config, now func() time.Time) (*sasl.Verifier, error
 
 // newParts makes everything that one configuration decides.
 func newParts(c *config.Loaded, b base) (*parts, error) {
-	p := &parts{config: c, windows: windowOf(&c.Config)}
+	p := &parts{config: c, log: b.log, windows: windowOf(&c.Config)}
 	var err error
 	dns := resolverOptions(&c.Config)
 	dns.Observer, dns.Now = b.names, b.now

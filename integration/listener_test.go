@@ -40,7 +40,8 @@ func TestMetrics(t *testing.T) {
 		`gatepost_outbound_connections_total{result="ok"} 1`,
 		`gatepost_build_info{version="`,
 	} {
-		waitFor(t, 10*time.Second, want, func() bool { return strings.Contains(scrape(t, metrics), want) })
+		waitFor(t, 30*time.Second, want, // the queue is counted every 15 s
+			func() bool { return strings.Contains(scrape(t, metrics), want) })
 	}
 	// What waits would keep the shutdown no longer than the grace; it stays in the queue.
 	g.mustRun("queue", "delete", "--all")

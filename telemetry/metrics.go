@@ -89,6 +89,19 @@ func (m *Metrics) WatchQueue(read func() (QueueStats, bool)) {
 	})
 }
 
+// WatchCertificates declares the time at which the first certificate of the
+// listeners ends.
+func (m *Metrics) WatchCertificates(first func() (time.Time, bool)) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "gatepost", Name: "certificate_expiry_timestamp_seconds",
+		Help: "When the first certificate of the listeners ends, in seconds since 1970; 0 without certificates."}, func() float64 {
+		t, ok := first()
+		if !ok {
+			return 0
+		}
+		return float64(t.Unix())
+	}))
+}
+
 type queueCollector struct {
 	read          func() (QueueStats, bool)
 	depth, oldest *prometheus.Desc

@@ -5,6 +5,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -16,6 +17,7 @@ var descPattern = regexp.MustCompile(`fqName: "(gatepost_[^"]*)", help: "([^"]*)
 func WriteReference(w io.Writer) error {
 	m := New("")
 	m.WatchQueue(func() (QueueStats, bool) { return QueueStats{}, false })
+	m.WatchCertificates(func() (time.Time, bool) { return time.Time{}, false })
 	ch := make(chan *prometheus.Desc, 1024)
 	m.registry.Describe(ch)
 	close(ch)
