@@ -41,14 +41,21 @@ type recipients struct {
 func isPostmaster(a mail.Address) bool { return strings.EqualFold(a.Local(), "postmaster") }
 
 func (r *recipients) has(a mail.Address) bool {
+	anyone := !routed(a)
 	if r.all {
-		return true
+		return anyone
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refresh()
-	return r.known["@"+a.Domain().String()] || r.known[fold(a)]
+	return anyone && r.known["@"+a.Domain().String()] || r.known[fold(a)]
 }
+
+// routed tells whether the local part can be read as a way to another host:
+// "user%host", "host!user", "user@host". Mailbox servers that still do so, as
+// Postfix does by default, trust us and would relay. Such an address exists
+// only where a list names it (RFC 5321 appendix F.2).
+func routed(a mail.Address) bool { return strings.ContainsAny(a.Local(), "%!@") }
 
 func fold(a mail.Address) string { return strings.ToLower(a.Local()) + "@" + a.Domain().String() }
 
