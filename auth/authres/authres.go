@@ -8,6 +8,9 @@
 // anything else as a quoted string that holds no quote, backslash, semicolon,
 // control octet or octet above 127. A local part that would need quoting is left
 // out; the domain behind it is what readers judge by.
+//
+// Transport rules of mailbox servers look for words such as "dmarc=pass"
+// anywhere in the field, so that no value and no reason may hold them either.
 package authres
 
 import (
@@ -101,7 +104,7 @@ func formatValue(s string) string {
 		return s
 	}
 	if at := strings.LastIndexByte(s, '@'); at >= 0 && isDomain(s[at+1:]) {
-		if at == 0 || isDotAtom(s[:at]) {
+		if at == 0 || isDotAtom(s[:at]) && !claims(s[:at]) {
 			return s
 		}
 		return s[at:]
@@ -109,8 +112,14 @@ func formatValue(s string) string {
 	return quote(s)
 }
 
+// claims tells whether a rule that looks for words takes s for a result.
+func claims(s string) bool { return strings.Contains(strings.ToLower(s), "=pass") }
+
 // quote makes a quoted string that needs no quoted pair.
 func quote(s string) string {
+	if claims(s) {
+		s = strings.ReplaceAll(s, "=", ":")
+	}
 	return `"` + strings.Map(func(r rune) rune {
 		switch {
 		case r == '"':

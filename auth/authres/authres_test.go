@@ -33,9 +33,9 @@ func TestFormat(t *testing.T) {
 // TestFormatHostileValues: what a sender wrote stays a value.
 func TestFormatHostileValues(t *testing.T) {
 	for in, want := range map[string]string{
-		`x"; dkim=pass header.d=bank.example`: `"x', dkim=pass header.d=bank.example"`,
-		`x\"; dkim=pass`:                      `"x/', dkim=pass"`,
-		"x\r\n dkim=pass":                     `"x?? dkim=pass"`,
+		`x"; dkim=pass header.d=bank.example`: `"x', dkim:pass header.d:bank.example"`,
+		`x\"; dkim=pass`:                      `"x/', dkim:pass"`,
+		"x\r\n dkim=pass":                     `"x?? dkim:pass"`,
 		"x\r\nBcc: y":                         `"x??Bcc: y"`,
 		"a(b":                                 `"a(b"`,
 		`"x; dkim=pass header.d=bank.example"@a.test`: "@a.test",
@@ -52,9 +52,24 @@ func TestFormatHostileValues(t *testing.T) {
 	}
 }
 
+// A signature with i=dmarc=pass@evil.example, a=dkim=pass or b=spf=pass put
+// these words into our field, where rules of mailbox servers look for them.
+func TestNoValueReadsAsResult(t *testing.T) {
+	for _, value := range []string{"dmarc=pass@evil.example", "DKIM=Pass", "spf=pass", `"x dmarc=pass"@evil.example`, "version 'dmarc=pass' is not known",
+		"dmarc=pass", "dmarc=pass@[192.0.2.1]"} {
+		field := string(Format("mx.example.com", []Method{{"dkim", "permerror", value, []Prop{{"header", "i", value}}}}))
+		if strings.Contains(strings.ToLower(field), "=pass") {
+			t.Errorf("%q: %s", value, field)
+		}
+	}
+}
+
 // meant is what a reader must get for a value: the value itself where it can
 // be written, else what the package comment promises.
 func meant(v string) string {
+	if claims(v) {
+		return ""
+	}
 	if !strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' || strings.ContainsRune(`"\;`, r) }) {
 		if local, _, ok := strings.Cut(v, "@"); !ok || !strings.ContainsAny(local, " ()<>,:[]") && !strings.Contains("."+local+".", "..") {
 			return v
