@@ -134,7 +134,8 @@ func fieldErrors(err error) []fieldError {
 	return []fieldError{{"", err.Error()}}
 }
 
-// openRelays reports listeners whose relay clients together are everyone.
+// openRelays reports listeners whose relay clients together are everyone, and
+// those that let everyone say in a PROXY header which client he is.
 func openRelays(c *config.Loaded) config.Errors {
 	addresses := map[string][]netip.Prefix{}
 	for _, r := range c.RelayClients {
@@ -142,6 +143,10 @@ func openRelays(c *config.Loaded) config.Errors {
 	}
 	var out config.Errors
 	for i, l := range c.Listeners {
+		if policy.RelaysForEveryone(l.ProxyProtocol.Trusted) {
+			out = append(out, c.At(fmt.Sprintf("listeners[%d].proxy_protocol.trusted", i),
+				"these addresses together are the whole internet: anyone could claim to be any client; list the balancers"))
+		}
 		var all []netip.Prefix
 		for _, name := range l.RelayClients {
 			all = append(all, addresses[name]...)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -221,6 +222,7 @@ func TestCheckFile(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"open relay by union", "relay_clients: [{name: a, addresses: [0.0.0.0/1]}, {name: b, addresses: [128.0.0.0/1]}]\nlisteners: [{name: in, address: ':2525', role: smarthost, relay_clients: [a, b]}]", "listeners[0].relay_clients: the addresses of these clients together"},
 		{"open relay by mapped form", "relay_clients: [{name: a, addresses: ['::ffff:0:0/96']}]\nlisteners: [{name: in, address: ':2525', role: smarthost, relay_clients: [a]}]", "open relay"},
+		{"PROXY header from everyone", "relay_clients: [{name: a, addresses: [192.0.2.1]}]\nlisteners: [{name: in, address: ':2525', role: mx, relay_clients: [a], proxy_protocol: {trusted: [0.0.0.0/0]}}]", "listeners[0].proxy_protocol.trusted: these addresses together"},
 		{"route that can never match", "listeners: [{name: in, address: ':2525', role: mx}]\nroutes:\n  - {match: {recipients: ['*']}, next_hop: mx}\n  - {match: {recipients: [a.test]}, next_hop: mx}", "routes[1]"},
 		{"certificate without key", "listeners: [{name: in, address: ':2525', role: mx}]\ntls: {certificates: [{cert: DIR/x.pem, key: DIR/x.pem}]}", "tls.certificates[0]"},
 		{"bad password hash", "listeners: [{name: in, address: ':2525', role: mx}]\nusers: [{name: u, password_hash: '$argon2id$v=19$m=9999999999,t=1,p=1$YWJj$YWJj'}]", "users[0].password_hash"},
@@ -244,6 +246,16 @@ func TestCheckFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A tag field of another name than X-Gatepost-* came in from strangers as it was.
+func TestTagFieldOfStrangersIsStripped(t *testing.T) {
+	var c config.Config
+	c.Policy.StripInbound = []string{"X-A"}
+	c.Policy.Tag.Header = "X-Spam-Verdict"
+	if got := intakeOptions(&c).StripInbound; !slices.Equal(got, []string{"X-A", "X-Spam-Verdict"}) {
+		t.Errorf("stripped are %v", got)
 	}
 }
 

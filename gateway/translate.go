@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"gatepost/auth/keyring"
@@ -128,7 +129,9 @@ func certificateFiles(c *config.Config) []intake.CertificateFiles {
 func intakeOptions(c *config.Config) intake.Options {
 	o := intake.Options{
 		Hostname: c.Hostname, AuthservID: c.AuthservID, Postmaster: addressOf(c.Postmaster),
-		SpoolDir: c.DataDir, StripInbound: c.Policy.StripInbound,
+		SpoolDir: c.DataDir,
+		// Nobody outside writes the field that we write.
+		StripInbound: append(slices.Clone(c.Policy.StripInbound), c.Policy.Tag.Header),
 	}
 	for _, l := range c.Listeners {
 		o.Listeners = append(o.Listeners, listenerOptions(l, len(c.TLS.Certificates) > 0))
