@@ -125,7 +125,7 @@ func (c *connection) reverse(ctx context.Context, role mail.Role) policy.IPRev {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return policy.IPRev{Value: "temperror", Reason: "reverse DNS took too long"}
+	return policy.IPRev{Value: "temperror", Addr: c.peer.addr.Addr(), Reason: "reverse DNS took too long"}
 }
 
 // fault hears of every 4xx and 5xx reply before it goes out, and tells whether

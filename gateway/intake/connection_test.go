@@ -24,13 +24,14 @@ func TestReverseIsWaitedForBriefly(t *testing.T) {
 	for role, want := range map[mail.Role]time.Duration{mail.RoleMX: reverseWait, mail.RoleRelay: reverseWaitRelay} {
 		synctest.Test(t, func(t *testing.T) {
 			c := &connection{service: &service{Services: Services{Policy: silentDNS{}}}, reverseDone: make(chan struct{})}
+			c.peer.addr = netip.MustParseAddrPort("192.0.2.1:25")
 			c.ctx, c.cancel = context.WithCancel(t.Context())
 			defer c.end()
 			c.lookUp()
 			c.lookUp()
 			start := time.Now()
 			got := c.reverse(t.Context(), role)
-			if took := time.Since(start); took != want || got.Value != "temperror" {
+			if took := time.Since(start); took != want || got.Value != "temperror" || got.Addr != c.peer.addr.Addr() {
 				t.Errorf("%s: %v after %v, want to wait %v", role, got, took, want)
 			}
 		})
