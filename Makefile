@@ -44,7 +44,7 @@ soak: deps build
 	integration/scripts/soak.sh $(SOAK)
 
 image:
-	docker build -t gatepost .
+	docker build --build-arg VERSION=$(VERSION) -t gatepost .
 
 clean:
 	rm -rf bin data .cache
