@@ -103,7 +103,7 @@ func (g *Gateway) startHTTP(work *errgroup.Group, ctx context.Context) error {
 		}
 		l, err := net.Listen("tcp", s.address)
 		if err != nil {
-			return fmt.Errorf("listen for %s: %w", s.what, err)
+			return fmt.Errorf("%s.address: %w", s.what, listenError(err))
 		}
 		work.Go(func() error { return admin.Serve(ctx, l, s.handler, g.log) })
 	}

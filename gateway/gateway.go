@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -243,7 +244,7 @@ func (g *Gateway) serve(ctx, calm context.Context) error {
 	if err := g.intake.Start(calm); err != nil {
 		stopDelivery()
 		stopBackground()
-		return errors.Join(fmt.Errorf("listen: %w", err), work.Wait())
+		return errors.Join(listenError(err), work.Wait())
 	}
 	c := g.config.Load()
 	g.log.Info("gatepost runs", "hostname", c.Hostname, "listeners", listenerNames(c), "store", g.store.Engine(), "config", g.file)
@@ -270,6 +271,17 @@ func (g *Gateway) stop(calm context.Context, stopDelivery func()) error {
 	g.queue.Shutdown(grace)
 	stopDelivery()
 	return nil
+}
+
+// listenError says what to do about an address that cannot be bound.
+func listenError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w (ports below 1024 need root or CAP_NET_BIND_SERVICE; deploy/gatepost.service grants it)", err)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w (another program listens there; 'ss -ltnp' names it)", err)
+	}
+	return fmt.Errorf("listen: %w", err)
 }
 
 func listenerNames(c *config.Loaded) []string {

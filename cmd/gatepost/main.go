@@ -61,7 +61,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	var c commands
-	parser, err := kong.New(&c, kong.Name("gatepost"), kong.Writers(stdout, stderr), kong.UsageOnError(),
+	parser, err := kong.New(&c, kong.Name("gatepost"), kong.Writers(stdout, stderr), kong.ShortUsageOnError(),
 		kong.Description("An SMTP gateway with DKIM, SPF and DMARC.\n\nFirst steps: gatepost quickstart; gatepost check --config gatepost.yaml; gatepost serve."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
 	if err != nil {
