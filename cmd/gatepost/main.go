@@ -100,6 +100,9 @@ func (a *app) print(answer any, text func(io.Writer)) error {
 
 type versionCommand struct{}
 
+// Help shows an example.
+func (versionCommand) Help() string { return "Example: gatepost version" }
+
 // Run prints the version.
 func (versionCommand) Run(a *app) error {
 	return a.print(map[string]string{"version": version}, func(w io.Writer) { fmt.Fprintln(w, "gatepost", version) })
