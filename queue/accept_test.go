@@ -134,10 +134,10 @@ func TestLostCommit(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		q := r.start()
 		lost := func(int, []store.Statement) error { return fmt.Errorf("test: %w", store.ErrUnknown) }
-		r.faults.after = lost
+		r.faults.setAfter(lost)
 		m := r.message("bob@there.example")
 		err := q.Accept(t.Context(), m)
-		r.faults.after = nil
+		r.faults.setAfter(nil)
 		if err != nil {
 			t.Fatalf("the commit has happened, Accept says %v", err)
 		}
@@ -146,12 +146,12 @@ func TestLostCommit(t *testing.T) {
 		if got := r.kinds(m.ID); got != "delivered" {
 			t.Errorf("trace: %s", got)
 		}
-		r.faults.before = lost
+		r.faults.setBefore(lost)
 		var failure *Error
 		if err := q.Accept(t.Context(), r.message("bob@there.example")); !errors.As(err, &failure) || failure.Reason != ReasonUnavailable {
 			t.Errorf("the commit has not happened, Accept says %v", err)
 		}
-		r.faults.before = nil
+		r.faults.setBefore(nil)
 		r.balance(q)
 	})
 }
@@ -159,16 +159,16 @@ func TestLostCommit(t *testing.T) {
 func TestCommitThatNobodyKnowsOf(t *testing.T) {
 	onSQLite(t, func(t *testing.T, r *rig) {
 		q := r.start()
-		r.faults.before = func(int, []store.Statement) error {
+		r.faults.setBefore(func(int, []store.Statement) error {
 			r.faults.kill()
 			return fmt.Errorf("test: %w", store.ErrUnknown)
-		}
+		})
 		var failure *Error
 		err := q.Accept(t.Context(), r.message("bob@there.example"))
 		if !errors.As(err, &failure) || failure.Reason != ReasonUnknown {
 			t.Errorf("Accept says %v", err)
 		}
-		r.faults.before = nil
+		r.faults.setBefore(nil)
 		r.faults.revive()
 	})
 }
@@ -246,12 +246,12 @@ func TestOrphansOfACrash(t *testing.T) {
 func TestBodyOnItsWayInIsNotSwept(t *testing.T) {
 	onSQLite(t, func(t *testing.T, r *rig) {
 		q := r.start(slowly, func(o *Options) { o.Alone = true })
-		r.faults.before = func(_ int, statements []store.Statement) error {
+		r.faults.setBefore(func(_ int, statements []store.Statement) error {
 			if statements[0].SQL == insertMessage {
 				time.Sleep(3 * time.Hour) // the sweep comes by
 			}
 			return nil
-		}
+		})
 		m := r.message("bob@there.example")
 		m.Content = mail.MemoryBody(make([]byte, 3*chunkSize))
 		if err := q.Accept(t.Context(), m); err != nil {
@@ -269,12 +269,12 @@ func TestMessageWhoseBodyWasTakenAwayIsNotAccepted(t *testing.T) {
 		q := r.make()
 		for _, chunk := range []int{0, 2} {
 			m := r.message("bob@there.example")
-			r.faults.before = func(_ int, statements []store.Statement) error {
+			r.faults.setBefore(func(_ int, statements []store.Statement) error {
 				if statements[0].SQL == insertMessage {
 					r.exec("DELETE FROM body WHERE message = ? AND chunk = ?", int64(m.ID), chunk)
 				}
 				return nil
-			}
+			})
 			m.Content = mail.MemoryBody(make([]byte, 3*chunkSize))
 			if err := q.Accept(t.Context(), m); err == nil {
 				t.Errorf("accepted without chunk %d", chunk)
@@ -289,10 +289,10 @@ func TestMessageWhoseBodyWasTakenAwayIsNotAccepted(t *testing.T) {
 func TestOwnedMailTakesOneCommit(t *testing.T) {
 	onSQLite(t, func(t *testing.T, r *rig) {
 		q := r.start()
-		before := r.faults.submits
+		before := r.faults.count()
 		r.accept(q, r.message("bob@there.example"))
 		settle()
-		if n := r.faults.submits - before; n != 2 {
+		if n := r.faults.count() - before; n != 2 {
 			t.Errorf("%d commits to accept and deliver a message, want 2", n)
 		}
 		if len(r.observer.of(trace.KindAccepted)) != 1 {

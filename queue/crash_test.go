@@ -56,19 +56,20 @@ func crashOnce(t *testing.T, r *rig, at int, after bool) (crashed bool) {
 		return errCrashed
 	}
 	if after {
-		r.faults.after = crash
+		r.faults.setAfter(crash)
 	} else {
-		r.faults.before = crash
+		r.faults.setBefore(crash)
 	}
-	q := r.start(func(o *Options) { o.Alone = true })
+	q := r.start(func(o *Options) { o.Alone, o.Poll = true, 5*time.Second })
 	accepted := acceptSome(r, q)
-	pass(5 * time.Minute)
-	crashed = r.faults.dead
-	r.faults.after, r.faults.before = nil, nil
+	pass(3 * time.Minute)
+	crashed = r.faults.isDead()
+	r.faults.setBefore(nil)
+	r.faults.setAfter(nil)
 	r.crash(q)
 
-	r.start(func(o *Options) { o.Alone = true })
-	pass(20 * time.Minute)
+	r.start(func(o *Options) { o.Alone, o.Poll = true, 10*time.Second })
+	pass(15 * time.Minute)
 	account := r.account()
 	if len(account.Faults) > 0 {
 		t.Errorf("the trace contradicts itself: %v", account.Faults)
@@ -148,13 +149,13 @@ func TestOutcomeWhoseCommitWasLost(t *testing.T) {
 			}
 			return ok()
 		})
-		r.faults.after = func(_ int, statements []store.Statement) error {
+		r.faults.setAfter(func(_ int, statements []store.Statement) error {
 			if strings.HasPrefix(statements[0].SQL, dropRow) {
-				r.faults.after = nil
+				r.faults.setAfter(nil)
 				return fmt.Errorf("test: %w", store.ErrUnknown)
 			}
 			return nil
-		}
+		})
 		id := r.accept(q, r.message("bob@there.example"))
 		pass(time.Minute)
 		if got := r.kinds(id); got != "bounced" {

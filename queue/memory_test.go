@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,25 +53,44 @@ func (w *heapWatch) look() {
 	}
 }
 
-// watchedStore looks at the heap at every commit and read.
+// watchedStore looks at the heap again and again.
 type watchedStore struct {
 	Store
+	mu   sync.Mutex
 	heap *heapWatch
 	n    int
 }
 
-func (s *watchedStore) Submit(ctx context.Context, statements ...store.Statement) ([]int64, error) {
+func (s *watchedStore) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.n++; s.n%16 == 0 {
 		s.heap.look()
 	}
+}
+
+// begin starts a measurement; most gives its result in octets.
+func (s *watchedStore) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heap = watchHeap()
+}
+
+func (s *watchedStore) most() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heap.look()
+	return s.heap.most
+}
+
+func (s *watchedStore) Submit(ctx context.Context, statements ...store.Statement) ([]int64, error) {
+	s.look()
 	return s.Store.Submit(ctx, statements...)
 }
 
 func (s *watchedStore) Get(ctx context.Context, sql string, args []any, dest ...any) error {
 	err := s.Store.Get(ctx, sql, args, dest...)
-	if s.n++; s.n%16 == 0 {
-		s.heap.look()
-	}
+	s.look()
 	return err
 }
 
@@ -103,19 +123,19 @@ func TestLargeMessageTakesLittleMemory(t *testing.T) {
 		m := r.message("bob@there.example")
 		m.Content = streamedBody(size)
 
-		watched.heap = watchHeap()
+		watched.begin()
 		if err := q.Accept(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
-		watched.heap.look()
-		t.Logf("in: %d KiB", watched.heap.most>>10)
-		if watched.heap.most > 2<<20 {
-			t.Errorf("%d octets of heap on the way in", watched.heap.most)
+		in := watched.most()
+		t.Logf("in: %d KiB", in>>10)
+		if in > 2<<20 {
+			t.Errorf("%d octets of heap on the way in", in)
 		}
 
 		delivered := make(chan struct{})
 		q.o.Observer = observeFunc(func(e Event) { close(delivered) })
-		watched.heap = watchHeap()
+		watched.begin()
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -125,9 +145,10 @@ func TestLargeMessageTakesLittleMemory(t *testing.T) {
 			}
 		}()
 		<-delivered
-		t.Logf("out: %d KiB", watched.heap.most>>10)
-		if watched.heap.most > 2<<20 {
-			t.Errorf("%d octets of heap on the way out", watched.heap.most)
+		out := watched.most()
+		t.Logf("out: %d KiB", out>>10)
+		if out > 2<<20 {
+			t.Errorf("%d octets of heap on the way out", out)
 		}
 		if read < size {
 			t.Errorf("%d octets read", read)

@@ -43,9 +43,7 @@ func (q *Queue) wakeDestinations(ctx context.Context) error {
 	if !q.holds(q.lease.incarnation.Load()) {
 		return nil
 	}
-	q.mu.Lock()
-	room := min(q.scheduler.vacancy(), wakeBatch)
-	q.mu.Unlock()
+	room := q.vacancy()
 	now := q.o.Now()
 	var claims []store.Statement
 	var found []woken
@@ -80,6 +78,13 @@ func (q *Queue) wakeDestinations(ctx context.Context) error {
 		q.duties.wake.now()
 	}
 	return nil
+}
+
+// vacancy is how many destinations may be woken at once.
+func (q *Queue) vacancy() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return min(q.scheduler.vacancy(), wakeBatch)
 }
 
 // refill reads and claims rows of a destination and hands them over.

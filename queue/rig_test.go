@@ -426,6 +426,18 @@ type faults struct {
 
 var errCrashed = fmt.Errorf("%w: crashed", store.ErrUnavailable)
 
+func (f *faults) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *faults) setBefore(do func(int, []store.Statement) error) { f.set(func() { f.before = do }) }
+func (f *faults) setAfter(do func(int, []store.Statement) error)  { f.set(func() { f.after = do }) }
+func (f *faults) setChanged(do func([]store.Statement, []int64))  { f.set(func() { f.changed = do }) }
+func (f *faults) count() (n int)                                  { f.set(func() { n = f.submits }); return n }
+func (f *faults) isDead() (dead bool)                             { f.set(func() { dead = f.dead }); return dead }
+
 func (f *faults) kill()   { f.mu.Lock(); f.dead = true; f.mu.Unlock() }
 func (f *faults) revive() { f.mu.Lock(); f.dead = false; f.mu.Unlock() }
 
