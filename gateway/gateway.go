@@ -58,6 +58,7 @@ type Gateway struct {
 	counted      atomic.Pointer[telemetry.QueueStats]
 	reloading    sync.Mutex
 	stopping     atomic.Bool
+	unready      atomic.Bool // what Ready said last, for the log
 }
 
 // New opens the store and makes all parts; nothing listens yet.
@@ -195,9 +196,24 @@ func (g *Gateway) Ready(ctx context.Context) error {
 	if g.stopping.Load() {
 		return errors.New("shutting down")
 	}
-	ctx, cancel := within(ctx, readyWait)
+	bounded, cancel := within(ctx, readyWait)
 	defer cancel()
-	return g.store.Usable(ctx)
+	err := g.store.Usable(bounded)
+	if ctx.Err() == nil { // else it is the asker who has gone
+		g.noteReady(err)
+	}
+	return err
+}
+
+// noteReady logs when the answer changes: once why no mail is taken, and once
+// that it is again.
+func (g *Gateway) noteReady(err error) {
+	switch before := g.unready.Swap(err != nil); {
+	case err != nil && !before:
+		g.log.Error("not ready: mail is refused for now, for it cannot be stored", telemetry.KeyError, err.Error())
+	case err == nil && before:
+		g.log.Info("ready again")
+	}
 }
 
 // Socket is where the gateway with this data directory listens for the

@@ -43,6 +43,7 @@ domains:
   - {name: example.test, next_hop: inside, recipients: {file: "{{recipients}}"}}
   - {name: all.example.test, next_hop: inside, recipients: {accept: all}}
 routes:
+  - {match: {recipients: [by-mx.test]}, next_hop: mx}
   - {match: {recipients: ["*"]}, next_hop: world}
 delivery: {retry: [1s, 1s, 2s], {{delivery}}}
 dkim:
