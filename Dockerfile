@@ -2,9 +2,10 @@
 #
 #   docker build --build-arg VERSION=$(git describe --tags --always) -t gatepost .
 #   docker run --read-only --cap-drop ALL --security-opt no-new-privileges --stop-timeout 45 \
-#     -v ./deploy/container:/etc/gatepost:ro -v gatepost-data:/var/lib/gatepost -p 25:2525 gatepost
+#     -v $PWD/etc:/etc/gatepost:ro -v gatepost-data:/var/lib/gatepost -p 25:2525 gatepost
 #
-# docker-compose.yml is the whole of it, with a validating resolver. It needs no BuildKit.
+# with etc/gatepost.yaml readable by user 65532 and data_dir /var/lib/gatepost, its default. docker-compose.yml is the whole of it,
+# with a validating resolver. BuildKit is not needed.
 ARG GO_IMAGE=golang:1.26-bookworm
 
 FROM ${GO_IMAGE} AS build
