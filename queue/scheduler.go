@@ -225,6 +225,9 @@ func (s *scheduler) load(e loaded, a *actions) {
 	if !e.more && len(e.parcels) == 0 && d.running == 0 {
 		d.fails = 0 // nothing waits for it any more
 	}
+	if e.more && len(e.parcels) == 0 && d.fails > 0 && e.refill.probe {
+		d.granted = true // a walk that ended behind the row that waits has not been the probe
+	}
 	unwanted := d.suspended || d.fails > 0 && !e.refill.probe
 	for _, p := range e.parcels {
 		if unwanted {

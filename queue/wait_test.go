@@ -110,6 +110,22 @@ func TestSiteFailureTouchesOneRow(t *testing.T) {
 	})
 }
 
+// Every second probe found the reading of the rows at its end, took nothing,
+// and the destination was left alone for the whole lease of a probe.
+func TestProbeGoesOnTime(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		r.deliverer.set(func(Job, Pending) Result { return siteDown() })
+		q := r.start(func(o *Options) {
+			o.Retry, o.Poll = []time.Duration{time.Second, 2 * time.Second}, 100*time.Millisecond
+		})
+		r.accept(q, r.message("bob@down.example"))
+		pass(30 * time.Second)
+		if got := r.deliverer.count(); got < 10 {
+			t.Errorf("%d attempts in 30 s, at %v; want one about every 2 s", got, r.deliverer.times)
+		}
+	})
+}
+
 // shortLived makes mail expire after an hour, and warn after ten minutes.
 func shortLived(o *Options) {
 	o.Expire, o.WarnAfter, o.Retry = time.Hour, 10*time.Minute, []time.Duration{time.Minute, 7 * time.Minute}
