@@ -228,7 +228,7 @@ func TestNextHopDownAndUp(t *testing.T) {
 			t.Fatalf("%q, %v", text, err)
 		}
 	}
-	waitFor(t, 10*time.Second, "attempts that fail", func() bool { return strings.Count(g.log.String(), `"msg":"deferred"`) > 0 })
+	waitFor(t, 20*time.Second, "attempts that fail", func() bool { return strings.Count(g.log.String(), `"msg":"deferred"`) >= 4 })
 	if code := g.ready(); code != http.StatusOK {
 		t.Errorf("a dead next hop makes the node %d", code)
 	}
