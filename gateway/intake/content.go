@@ -8,6 +8,7 @@ import (
 
 	"gatepost/mail"
 	"gatepost/policy"
+	"gatepost/store"
 )
 
 // Data takes the message of the transaction: spools it, looks at it, has it
@@ -23,6 +24,7 @@ func (s *session) Data(r io.Reader) error {
 		return s.drained(r, Refusal{Stage: StageContent, Reply: mail.ReplyBadSequence, Err: errNoTransaction})
 	}
 	body := newSpool(s.space, tx.size)
+	body.room = s.room
 	defer body.Close()
 	if _, err := body.ReadFrom(r); err != nil {
 		return s.broken(r, tx, err)
@@ -34,6 +36,18 @@ func (s *session) Data(r io.Reader) error {
 	}
 	reply := mail.ReplyOK
 	return smtpError(reply.WithText(reply.Text + ": queued as " + tx.id.String()))
+}
+
+// room tells that a message on its way must not make the disk fuller. Other
+// trouble of the store may be over when the message has come in.
+func (s *session) room() error {
+	if s.Ready == nil {
+		return nil
+	}
+	if err := s.Ready(s.ctx); errors.Is(err, store.ErrFull) {
+		return err
+	}
+	return nil
 }
 
 // broken answers where the message did not come in whole.

@@ -1,9 +1,13 @@
 package intake
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"gatepost/store"
 )
 
 // One good address, said again and again, grew the memory of the session
@@ -80,4 +84,31 @@ func TestTemporaryRefusalsEnd(t *testing.T) {
 	}
 	c.want("421 4.7.0")
 	c.closed()
+}
+
+// Free space was looked at before MAIL only, so that fifty clients with 50 MiB
+// each in their hands filled what min_free keeps for the store.
+func TestSpoolStopsAtMinFree(t *testing.T) {
+	r := newRig(t, Listener{})
+	var full atomic.Bool
+	r.options.Ready = func(context.Context) error {
+		if full.Load() {
+			return fmt.Errorf("ready: %w", store.ErrFull)
+		}
+		return nil
+	}
+	r.start(t)
+	c := dial(t, r.addr())
+	c.want("220")
+	c.say("EHLO client.example", "250")
+	c.say("MAIL FROM:<a@client.example>", "250")
+	c.say("RCPT TO:<u@local.test>", "250")
+	c.say("DATA", "354")
+	c.write("From: <a@client.example>\r\n\r\n")
+	full.Store(true)
+	line := strings.Repeat("x", 78) + "\r\n"
+	c.write(strings.Repeat(line, (spoolHead+2*spoolStep)/len(line)))
+	c.say(".", "452 4.3.1")
+	full.Store(false)
+	c.say("MAIL FROM:<a@client.example>", "250")
 }

@@ -20,6 +20,8 @@ const (
 	spoolFirst = 8 << 10
 	spoolHint  = 64 << 10
 	spoolChunk = 32 << 10
+	// spoolStep is how much goes to the file before room is asked for again.
+	spoolStep = 1 << 20
 )
 
 var errSpoolClosed = errors.New("spool is closed")
@@ -62,6 +64,10 @@ type spool struct {
 	file    *os.File          // what is behind head
 	tail    int64             // octets in file
 	chunk   *[spoolChunk]byte // on its way from the client to file
+	// room fails when the disk must not get fuller: what many clients send at
+	// once would eat what is kept free for the store. nil: not asked.
+	room  func() error
+	asked int64 // tail when room was asked for last
 
 	mu     sync.Mutex // guards closed
 	closed bool
@@ -134,6 +140,12 @@ func (s *spool) writeFile(p []byte) error {
 		s.file = f
 		if err := os.Remove(f.Name()); err != nil {
 			return fmt.Errorf("unlink spool file: %w", err)
+		}
+	}
+	if s.room != nil && s.tail-s.asked >= spoolStep {
+		s.asked = s.tail
+		if err := s.room(); err != nil {
+			return err
 		}
 	}
 	n, err := s.file.WriteAt(p, s.tail)
