@@ -97,7 +97,9 @@ func (w *walker) organizational(ctx context.Context, domain string) (organizatio
 		switch {
 		case l.record.PSD == "n":
 			return organization{domain: name}, nil
-		case l.record.PSD == "y" && i > 0:
+		case i > 0 && (l.record.PSD == "y" || !strings.Contains(name, ".")):
+			// A top-level domain is a public suffix though its record does not
+			// say so: else all names below it could speak for each other.
 			return organization{domain: below(domain, name), suffix: name}, nil
 		case l.record.PSD == "y":
 			return organization{domain: name}, nil
