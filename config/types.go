@@ -178,7 +178,7 @@ type NextHop struct {
 type DeliveryTLS struct {
 	Policy     string       `yaml:"policy" values:"off|opportunistic|require|verify|dane|policy" doc:"Default: delivery.tls. opportunistic never fails for TLS; require encrypts to whoever answers; verify checks the name too; dane and policy are not supported yet."`
 	Name       string       `yaml:"name" doc:"Name in the server's certificate. Default: its host name."`
-	CA         string       `yaml:"ca" doc:"PEM file of authorities. Default: the embedded ones."`
+	CA         string       `yaml:"ca" doc:"PEM file of authorities. Default: those of the system, else the embedded ones."`
 	ClientCert *Certificate `yaml:"client_cert" doc:"Our certificate towards the server."`
 }
 
@@ -231,7 +231,7 @@ type Delivery struct {
 
 // DKIM says what is signed.
 type DKIM struct {
-	Sign         []SignRule `yaml:"sign" doc:"By domain of the header From; the first rule that names it holds."`
+	Sign         []SignRule `yaml:"sign" doc:"By domain of the header From; of several rules the one with the longest matching domain holds."`
 	Keys         []KeyFile  `yaml:"keys" doc:"Keys from mounted files, beside those of the key ring."`
 	CheckServers []string   `yaml:"check_servers" doc:"Resolvers that see the public zone, where DNS inside differs: host:port."`
 	Rotation     Rotation   `yaml:"rotation" doc:"Automatic rotation; not supported yet."`

@@ -325,7 +325,9 @@ func (k *check) patterns(path string, list []string) {
 
 func (k *check) delivery() {
 	d := k.c.Delivery
-	k.domain("delivery.ehlo", d.EHLO)
+	if !strings.HasPrefix(d.EHLO, "[") { // an address literal is delivery's to check
+		k.domain("delivery.ehlo", d.EHLO)
+	}
 	k.deliveryTLS("delivery.tls", d.TLS)
 	if len(d.Retry) == 0 {
 		k.fail("delivery.retry", "expected at least one duration")

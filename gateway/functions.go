@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
+	"syscall"
 
 	"gatepost/admin"
 	"gatepost/config"
@@ -11,7 +14,23 @@ import (
 // OpenOffline makes a gateway that never runs, for the command line to ask
 // when none is running.
 func OpenOffline(ctx context.Context, c *config.Loaded) (*Gateway, error) {
+	if err := sameOwner(c.DataDir); err != nil {
+		return nil, err
+	}
 	return New(ctx, c, Options{Logger: slog.New(slog.DiscardHandler)})
+}
+
+// sameOwner keeps root from making files in the data directory of another
+// user, who could not open them afterwards.
+func sameOwner(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil // it will be made, or opening says what is wrong
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && st.Uid != 0 {
+		return fmt.Errorf("data_dir %s belongs to uid %d, and files made by root would be closed to it; use: sudo -u '#%d' gatepost …", dir, st.Uid, st.Uid)
+	}
+	return nil
 }
 
 // Close closes a gateway that was not run.

@@ -208,6 +208,10 @@ func (g *Gateway) queueRetry(ctx context.Context, q QueueQuestion) (ChangeAnswer
 		}
 		return ChangeAnswer{}, err
 	}
+	if q.All && len(q.IDs) == 0 && q.From == "" && q.To == "" {
+		g.logged("queue retry", "by", q.By, "messages", "all")
+		return ChangeAnswer{}, g.queue.RetryAll(ctx)
+	}
 	q.State = "queued"
 	return g.change(ctx, q, "retry", func(ctx context.Context, c queue.Choice, _ string) (queue.Progress, error) {
 		return g.queue.Retry(ctx, c)

@@ -12,6 +12,7 @@ import (
 	"gatepost/gateway/intake"
 	"gatepost/mail"
 	"gatepost/policy"
+	"gatepost/store"
 	"gatepost/telemetry"
 	"gatepost/trace"
 )
@@ -97,7 +98,7 @@ func (d *door) Refused(r intake.Refusal) {
 		level = slog.LevelError
 	}
 	d.log.Log(context.Background(), level, "refused", attrs...)
-	if r.ID != 0 {
+	if r.ID != 0 && !errors.Is(r.Err, store.ErrUnknown) { // the queue may have it: then its own trace tells
 		d.trace.Refused(r.ID, refusalRecord(r))
 	}
 }

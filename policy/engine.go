@@ -48,8 +48,6 @@ func (e *Engine) ClientFor(names []string, addr netip.Addr) (string, bool) {
 	return best, bits >= 0
 }
 
-// OurDomain tells whether d is one of the domains we answer for.
-func (e *Engine) OurDomain(d mail.Domain) bool { return e.domains[d] != nil }
 
 // Mail judges the reverse-path. The null reverse-path is always allowed.
 func (e *Engine) Mail(_ context.Context, s Session, from mail.Address) Verdict {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // CA roots for machines and containers without their own
@@ -75,6 +76,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the grace
 	err = k.Run(&app{ctx: ctx, file: c.Config, json: c.JSON, out: stdout, err: stderr})
 	var status exitError
 	switch {
@@ -92,6 +94,9 @@ func (a *app) print(answer any, text func(io.Writer)) error {
 	if !a.json {
 		text(a.out)
 		return nil
+	}
+	if v := reflect.ValueOf(answer); v.Kind() == reflect.Slice && v.IsNil() {
+		answer = []struct{}{} // a list of nothing is a list
 	}
 	e := json.NewEncoder(a.out)
 	e.SetIndent("", "  ")

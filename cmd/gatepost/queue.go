@@ -147,8 +147,12 @@ func (queueRetryCommand) Help() string {
 // Run retries.
 func (c queueRetryCommand) Run(a *app) error {
 	q := c.question()
-	if len(q.IDs) == 0 && q.Dest != "" && q.From == "" && q.To == "" {
-		return ask(a, "queue/retry", q, func(w io.Writer, _ gateway.ChangeAnswer) { fmt.Fprintln(w, q.Dest, "is tried now") })
+	if len(q.IDs) == 0 && q.From == "" && q.To == "" && (q.Dest != "" || q.All) {
+		what := q.Dest
+		if what == "" {
+			what = "everything that waits"
+		}
+		return ask(a, "queue/retry", q, func(w io.Writer, _ gateway.ChangeAnswer) { fmt.Fprintln(w, what, "is tried now") })
 	}
 	return change(a, "queue/retry", "tried now", q)
 }

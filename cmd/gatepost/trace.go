@@ -11,6 +11,7 @@ import (
 	"gatepost/gateway"
 	"gatepost/gateway/intake"
 	"gatepost/mail"
+	"gatepost/policy"
 	"gatepost/trace"
 )
 
@@ -96,7 +97,7 @@ func factsText(w io.Writer, raw json.RawMessage) {
 		fmt.Fprintf(w, "dkim       %s d=%s s=%s a=%s %s\n", d.Value, d.Domain, d.Selector, d.Algorithm, d.Reason)
 	}
 	if f.DMARC.Value != "" {
-		fmt.Fprintf(w, "dmarc      %s from %s, policy %s (%s of %s), applied %s %s\n", f.DMARC.Value, f.DMARC.From, f.DMARC.Policy, f.DMARC.Tag, f.DMARC.PolicyDomain, f.Disposition.Applied, f.Disposition.Override)
+		fmt.Fprintf(w, "dmarc      %s from %s, policy %s%s\n", f.DMARC.Value, f.DMARC.From, dmarcPolicy(f), dispositionText(f.Disposition))
 	}
 	if f.IPRev.Value != "" {
 		fmt.Fprintf(w, "iprev      %s %s %s\n", f.IPRev.Value, f.IPRev.Name, f.IPRev.Reason)
@@ -104,6 +105,20 @@ func factsText(w io.Writer, raw json.RawMessage) {
 	if r.Verdict.Action != "" {
 		fmt.Fprintf(w, "verdict    %s\n", verdictText(r.Verdict))
 	}
+}
+
+func dmarcPolicy(f policy.Facts) string {
+	if f.DMARC.Policy == "" {
+		return "none published"
+	}
+	return fmt.Sprintf("%s (%s of %s)", f.DMARC.Policy, f.DMARC.Tag, f.DMARC.PolicyDomain)
+}
+
+func dispositionText(d policy.Disposition) string {
+	if d.Applied == "" {
+		return ""
+	}
+	return strings.TrimRight(fmt.Sprintf(", applied %s %s", d.Applied, d.Override), " ")
 }
 
 func eventText(w io.Writer, e trace.Event) {

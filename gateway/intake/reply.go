@@ -30,11 +30,19 @@ func withID(r mail.Reply, id mail.ID) mail.Reply {
 	return r.WithText(r.Text + " (" + id.String() + ")")
 }
 
+// replyUnknown ends the session where nobody knows whether the message is
+// stored: the client has no answer to it and comes again, so that it may
+// arrive twice but is never lost.
+var replyUnknown = mail.Reply{Code: 421, Enhanced: mail.Enhanced{4, 3, 0}, Text: "Cannot tell whether the message is stored, closing"}
+
 // storeReply is the answer where we cannot keep a message. The client must
 // not lose it: all are temporary.
 func storeReply(err error) mail.Reply {
 	if errors.Is(err, store.ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return mail.ReplyStorage
+	}
+	if errors.Is(err, store.ErrUnknown) {
+		return replyUnknown
 	}
 	return mail.ReplyLocalError
 }

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"gatepost/admin"
 	"gatepost/auth/dkim"
+	"gatepost/auth/keyring"
 	"gatepost/dnsx"
 	"gatepost/dnsx/zone"
 	"gatepost/gateway"
@@ -128,7 +130,14 @@ func (q *quick) demonstrate(ctx context.Context) error {
 // keys makes the DKIM keys, publishes them in the zone and lets the gateway
 // find them there, as an administrator would.
 func (q *quick) keys(ctx context.Context) error {
+	var have []keyring.Key // of an earlier run
+	if err := q.client.Ask(ctx, "dkim/list", gateway.KeyQuestion{Domain: "gatepost.test"}, &have); err != nil {
+		return fmt.Errorf("list the DKIM keys: %w", err)
+	}
 	for _, algorithm := range []string{"rsa-2048", "ed25519"} {
+		if slices.ContainsFunc(have, func(k keyring.Key) bool { return string(k.Algorithm) == algorithm && k.State != keyring.Retired }) {
+			continue
+		}
 		question := gateway.KeyQuestion{Domain: "gatepost.test", Algorithm: algorithm}
 		if err := q.client.Ask(ctx, "dkim/create", question, nil); err != nil {
 			return fmt.Errorf("make a DKIM key: %w", err)

@@ -2,6 +2,7 @@ package quickstart
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"gatepost/mail"
@@ -31,20 +32,24 @@ func (q *quick) headers(message []byte) {
 	fmt.Fprintln(q.o.Out)
 }
 
+// hints stand behind the demonstration; the words in braces are filled in.
+const hints = `  # more mail, in and out
+  swaks --server {mx-host} --port {mx-port} --ehlo client.world.test --from alice@world.test --to bob@gatepost.test
+  swaks --server {sub-host} --port {sub-port} --tls --auth PLAIN --auth-user {user} --auth-password {password} --from bob@gatepost.test --to alice@world.test
+  # mail that DMARC refuses: nobody but 127.0.0.1 may send as world.test
+  {gatepost} explain --config {config} --client-ip 192.0.2.1 --helo evil.example --mail-from alice@world.test --to bob@gatepost.test FILE.eml
+  # where is my message? (by the id of the 250 reply, or by address)
+  {gatepost} trace --config {config} bob@gatepost.test
+  {gatepost} queue stats --config {config}
+  ls {maildir}
+`
+
 // next tells what to type now.
 func (q *quick) next() {
-	config := q.path("gatepost.yaml")
 	host, port, _ := strings.Cut(q.o.MX, ":")
-	shost, sport, _ := strings.Cut(q.o.Submission, ":")
+	subHost, subPort, _ := strings.Cut(q.o.Submission, ":")
 	q.title("It runs. What to type next, in another terminal (Ctrl-C here ends it)")
-	fmt.Fprintf(q.o.Out, `  # more mail, in and out
-  swaks --server %s --port %s --ehlo client.world.test --from alice@world.test --to bob@gatepost.test
-  swaks --server %s --port %s --tls --auth PLAIN --auth-user %s --auth-password %s --from bob@gatepost.test --to alice@world.test
-  # mail that DMARC refuses: nobody but 127.0.0.1 may send as world.test
-  bin/gatepost explain --config %s --client-ip 192.0.2.1 --helo evil.example --mail-from alice@world.test --to bob@gatepost.test FILE.eml
-  # where is my message? (by the id of the 250 reply, or by address)
-  bin/gatepost trace --config %s bob@gatepost.test
-  bin/gatepost queue stats --config %s
-  ls %s
-`, host, port, shost, sport, demoUser, demoPassword, config, config, config, q.path("Maildir/new"))
+	fmt.Fprint(q.o.Out, strings.NewReplacer(
+		"{mx-host}", host, "{mx-port}", port, "{sub-host}", subHost, "{sub-port}", subPort, "{user}", demoUser, "{password}", demoPassword,
+		"{gatepost}", os.Args[0], "{config}", q.path("gatepost.yaml"), "{maildir}", q.path("Maildir/new")).Replace(hints))
 }
