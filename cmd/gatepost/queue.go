@@ -108,7 +108,7 @@ func (c queueShowCommand) Run(a *app) error {
 		listText(w, []queue.Entry{e.Entry})
 		if c.Content {
 			fmt.Fprintln(w)
-			w.Write(e.Content)
+			w.Write(contentFor(w, e.Content))
 		}
 	})
 }
