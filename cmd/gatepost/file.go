@@ -46,6 +46,9 @@ func (a *app) checked() (*config.Loaded, config.Errors, error) {
 }
 
 func (a *app) sayWrong(file string, wrong config.Errors) {
+	if a.json {
+		a.print(map[string]any{"file": file, "errors": wrong}, nil)
+	}
 	for _, e := range wrong {
 		fmt.Fprintln(a.err, e.Error())
 	}
