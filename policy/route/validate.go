@@ -11,7 +11,10 @@ import (
 
 func path(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
 
-type problems struct{ all []error }
+type problems struct {
+	all     []error
+	unclear bool // what some route matches
+}
 
 func (p *problems) add(path, format string, args ...any) {
 	p.all = append(p.all, &FieldError{Path: path, Msg: fmt.Sprintf(format, args...)})
@@ -34,7 +37,7 @@ func New(o Options) (*Table, error) {
 	for i, r := range o.Routes {
 		t.routes = append(t.routes, p.entry(path("routes", i), r, o))
 	}
-	if len(p.all) == 0 {
+	if !p.unclear { // a next hop that is wrong does not change what a route matches
 		p.unreachable(t)
 	}
 	if len(p.all) > 0 {
@@ -55,10 +58,12 @@ func (p *problems) nextHop(at, name string, known []string) {
 func (p *problems) entry(at string, r Route, o Options) entry {
 	p.nextHop(at, r.NextHop, o.NextHops)
 	if len(r.Recipients)+len(r.Senders)+len(r.Listeners) == 0 {
+		p.unclear = true
 		p.add(at+".match", `a route needs recipients, senders or listeners; recipients: ["*"] matches everything`)
 	}
 	for i, name := range r.Listeners {
 		if !slices.Contains(o.Listeners, name) {
+			p.unclear = true
 			p.add(path(at+".match.listeners", i), "unknown listener %q", name)
 		}
 	}
@@ -75,6 +80,7 @@ func (p *problems) patterns(at string, list []string) patterns {
 	for i, s := range list {
 		one, err := parsePattern(s)
 		if err != nil {
+			p.unclear = true
 			p.add(path(at, i), "%v", err)
 			continue
 		}
