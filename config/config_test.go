@@ -126,6 +126,16 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	}
 }
 
+// check repeated "smtp://user:password@host" with the password in its error.
+func TestPasswordInHopURLIsNotRepeated(t *testing.T) {
+	for _, url := range []string{"smtp://u:hunter2@a:25", "smtp://u:hunter2@a:b:c", "u:hunter2@a"} {
+		_, es := parse(t, small+"next_hops: [{name: a, urls: ['"+url+"']}]\n")
+		if es == nil || strings.Contains(es.Error(), "hunter2") || !strings.Contains(es.Error(), "next_hops[0].urls[0]") {
+			t.Errorf("%s: %v", url, es)
+		}
+	}
+}
+
 func TestEffectiveIsReadAgain(t *testing.T) {
 	c, es := parse(t, small)
 	if es != nil {

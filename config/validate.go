@@ -258,7 +258,11 @@ func (k *check) hopURL(path, raw string) {
 	if err == nil && u.Scheme == "lmtp" && u.Host == "" && len(u.Path) > 1 {
 		return // a local socket
 	}
-	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+	if strings.Contains(raw, "@") { // not repeated: a password may stand before the @
+		k.fail(path, "a user or password does not belong here; use auth: {mechanism, username, password}")
+		return
+	}
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" {
 		k.fail(path, "expected smtp://host:port, smtps://host:port, lmtp://host:port, lmtp:///socket or mx://domain, found %q", raw)
 		return
 	}
