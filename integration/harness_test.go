@@ -3,7 +3,6 @@ package integration
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -402,13 +401,4 @@ func (s *sink) wait(t testing.TB, text string) *received {
 // smtpError is a reply that a sink gives.
 func smtpError(code int, enhanced smtp.EnhancedCode, text string) error {
 	return &smtp.SMTPError{Code: code, EnhancedCode: enhanced, Message: text}
-}
-
-// replyCode is the code of an error of a client, 0 if it is none.
-func replyCode(err error) int {
-	var e *smtp.SMTPError
-	if errors.As(err, &e) {
-		return e.Code
-	}
-	return 0
 }

@@ -48,7 +48,6 @@ func (e *Engine) ClientFor(names []string, addr netip.Addr) (string, bool) {
 	return best, bits >= 0
 }
 
-
 // Mail judges the reverse-path. The null reverse-path is always allowed.
 func (e *Engine) Mail(_ context.Context, s Session, from mail.Address) Verdict {
 	if s.Role != mail.RoleRelay || from.IsNull() {

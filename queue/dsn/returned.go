@@ -71,10 +71,10 @@ func clean(b []byte) bool {
 	for len(b) > 0 {
 		n := bytes.IndexByte(b, '\n')
 		if n < 0 {
-			return len(b) <= lineLimit && bytes.IndexAny(b, "\r\x00") < 0
+			return len(b) <= lineLimit && !bytes.ContainsAny(b, "\r\x00")
 		}
 		line, ok := bytes.CutSuffix(b[:n], []byte("\r"))
-		if !ok || len(line) > lineLimit || bytes.IndexAny(line, "\r\x00") >= 0 {
+		if !ok || len(line) > lineLimit || bytes.ContainsAny(line, "\r\x00") {
 			return false
 		}
 		b = b[n+1:]
