@@ -204,6 +204,18 @@ func TestBacklogTakesBoundedMemory(t *testing.T) {
 	})
 }
 
+// The body of a large message goes soon after the message.
+func TestLargeBodyIsDeleted(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		q := r.start()
+		m := r.message("bob@there.example")
+		m.Content = streamedBody(6 * chunkSize)
+		r.accept(q, m)
+		settle()
+		r.empty()
+	})
+}
+
 // Content that is kept in memory for the next attempt is bounded too.
 func TestContentInMemoryIsBounded(t *testing.T) {
 	onSQLite(t, func(t *testing.T, r *rig) {
@@ -254,6 +266,22 @@ func TestNewsletterDoesNotStarveALetter(t *testing.T) {
 		if n := r.deliverer.mostOf["mx:there.example"]; n != 4 {
 			t.Errorf("%d attempts at once, the window is 4", n)
 		}
+	})
+}
+
+// What is read at once for a destination is not all of one sender.
+func TestRefillTakesOfSeveralSenders(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		r.fill(200, "mx:there.example", 1)
+		letter := r.message("letter@there.example")
+		r.accept(r.make(), letter)
+		release := make(chan struct{})
+		r.deliverer.hold(func(context.Context, Job) { <-release })
+		r.start(func(o *Options) { o.Window, o.RowsPerDestination = 1, 32 })
+		if n := r.count("SELECT COUNT(*) FROM recipient WHERE owner <> 0 AND message = ?", int64(letter.ID)); n != 1 {
+			t.Error("the letter was not read with the first rows of the newsletter")
+		}
+		close(release)
 	})
 }
 

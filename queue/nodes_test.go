@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,95 @@ func TestTakeover(t *testing.T) {
 		if got := r.kinds(id); got != "delivered" {
 			t.Errorf("the node does not go on as a new incarnation: %q", got)
 		}
+	})
+}
+
+// The late outcome of a dead node finds the row as it was, but for its owner.
+func TestLateOutcomeIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		release := make(chan struct{})
+		r.deliverer.hold(func(context.Context, Job) { <-release })
+		one := r.start()
+		id := r.accept(one, r.message("bob@there.example"))
+		settle()
+		r.exec("UPDATE recipient SET owner = 0") // as a takeover does
+		close(release)
+		pass(5 * time.Second)
+		if n := r.deliverer.count(); n != 2 {
+			t.Errorf("%d attempts: the first one had lost the row, the second one took it", n)
+		}
+		if got := r.kinds(id); got != "delivered" || len(r.observer.of(trace.KindDelivered)) != 1 {
+			t.Errorf("trace: %s", got)
+		}
+		r.empty()
+	})
+}
+
+// Rows that change between the reading and the claiming are left alone, and
+// read again.
+func TestRowThatChangesWhileItIsClaimed(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		r.accept(r.make(), r.message("bob@there.example"))
+		changed := false
+		r.faults.setBefore(func(_ int, statements []store.Statement) error {
+			if !changed && strings.HasPrefix(statements[0].SQL, "UPDATE recipient SET owner = ? ") {
+				changed = true
+				r.exec("UPDATE recipient SET due = due + 1")
+			}
+			return nil
+		})
+		r.start()
+		pass(5 * time.Second)
+		if n := r.deliverer.count(); n != 1 || !changed {
+			t.Errorf("%d attempts", n)
+		}
+		r.empty()
+	})
+}
+
+// A destination that another node wakes first is left to it.
+func TestWakeThatAnotherNodeTakes(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		r.accept(r.make(), r.message("bob@there.example"))
+		r.faults.setBefore(func(_ int, statements []store.Statement) error {
+			if strings.HasPrefix(statements[0].SQL, "UPDATE destination SET wake_at") {
+				r.exec("UPDATE destination SET stamp = stamp + 1, wake_at = wake_at + 3600000")
+			}
+			return nil
+		})
+		r.start()
+		pass(5 * time.Second)
+		if n := r.deliverer.count(); n != 0 {
+			t.Errorf("%d attempts", n)
+		}
+	})
+}
+
+// The store does not even answer: nobody renews the lease and nobody notices,
+// but no attempt begins without it.
+func TestNoAnswerNoDelivery(t *testing.T) {
+	onSQLite(t, func(t *testing.T, r *rig) {
+		q := r.start(func(o *Options) { o.Lease, o.Window = 30*time.Second, 1 })
+		release := make(chan struct{})
+		r.deliverer.hold(func(context.Context, Job) { <-release })
+		r.accept(q, r.message("bob@there.example"))
+		r.accept(q, r.message("bob@there.example"))
+		settle()
+		r.faults.setBefore(func(_ int, statements []store.Statement) error {
+			if strings.HasPrefix(statements[0].SQL, "UPDATE node") {
+				time.Sleep(time.Hour)
+			}
+			return nil
+		})
+		pass(40 * time.Second)
+		close(release)
+		pass(time.Second)
+		if n := r.deliverer.count(); n != 1 {
+			t.Errorf("%d attempts", n)
+		}
+		r.faults.setBefore(nil)
+		pass(2 * time.Hour)
+		r.empty()
 	})
 }
 

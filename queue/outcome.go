@@ -113,7 +113,7 @@ func (q *Queue) ending(p *parcel, r row, result Result, now time.Time) ending {
 	}
 	last := q.o.Retry[len(q.o.Retry)-1]
 	e.next = earlier(now.Add(q.jitter(min(wait, last))), r.Expires)
-	if r.due.Before(r.Expires) && !now.Before(r.due) {
+	if !now.Before(r.due) {
 		e.delayed, e.due = true, r.Expires
 	}
 	return e

@@ -107,7 +107,7 @@ func (s *scheduler) feed(a *actions) {
 		room := min(s.limits.perDest/2, s.limits.rows-s.rows)
 		d.refilling, d.granted, d.promised = true, false, room
 		s.count(d, room)
-		a.refill = append(a.refill, refill{d.name, room, s.share(), d.fails > 0})
+		a.refill = append(a.refill, refill{d.name, room, max(1, room/2), d.fails > 0})
 	}
 }
 

@@ -275,3 +275,17 @@ func TestExpiryBehindADeadSite(t *testing.T) {
 		}
 	})
 }
+
+// An attempt that takes until the recipient has expired is the last one.
+func TestExpiryDuringAnAttempt(t *testing.T) {
+	onSQLite(t, func(t *testing.T, r *rig) {
+		q := r.start(slowly, shortLived)
+		r.deliverer.hold(func(context.Context, Job) { time.Sleep(2 * time.Hour) })
+		r.deliverer.set(func(j Job, _ Pending) Result { return temporary() })
+		id := r.accept(q, r.message("bob@there.example"))
+		pass(2*time.Hour + time.Second)
+		if got := r.kinds(id); got != "expired bounced" {
+			t.Errorf("trace: %s", got)
+		}
+	})
+}
