@@ -11,10 +11,10 @@ import (
 	"gatepost/trace"
 )
 
-// How long Accept looks for a message whose commit was lost on the wire.
+// How long Accept goes on with a message whose commit was lost on the wire.
 const (
-	lookups    = 5
-	lookupWait = time.Second
+	commitTries = 5
+	commitWait  = time.Second
 )
 
 // AcceptOptions say what is special about a message.
@@ -88,34 +88,58 @@ func (q *Queue) enter(ctx context.Context, e *entry) error {
 		e.abandon()
 		return &Error{ReasonInvalid, err}
 	}
-	if _, err := q.o.Store.Submit(ctx, statements...); err != nil {
-		if failure := q.lookUp(ctx, e.message.ID, err); failure != nil {
-			e.abandon()
-			return failure
-		}
-	}
-	e.entered()
-	return nil
-}
-
-// lookUp finds out whether a commit that ended in err has happened.
-func (q *Queue) lookUp(ctx context.Context, id mail.ID, err error) *Error {
-	failure := acceptError(err)
-	if failure.Reason != ReasonUnknown {
-		return failure
-	}
-	calm := context.WithoutCancel(ctx)
-	for range lookups {
-		var one int64
-		switch err := q.o.Store.Get(calm, "SELECT 1 FROM message WHERE id = ?", []any{int64(id)}, &one); {
-		case err == nil:
-			return nil
-		case errors.Is(err, store.ErrNotFound):
-			return &Error{ReasonUnavailable, failure.Err}
-		}
-		pauseFor(calm, lookupWait)
+	failure := q.commit(ctx, e.message.ID, statements)
+	switch {
+	case failure == nil:
+		e.entered()
+		return nil
+	case failure.Reason == ReasonUnknown:
+		e.release()
+	default:
+		e.abandon()
 	}
 	return failure
+}
+
+// commit does the statements that make id a message. Where the answer is lost
+// it does them again: the id is there before, so that the store refuses the
+// second time when the first has happened, and a first time that comes late.
+func (q *Queue) commit(ctx context.Context, id mail.ID, statements []store.Statement) *Error {
+	_, err := q.o.Store.Submit(ctx, statements...)
+	if err == nil {
+		return nil
+	}
+	failure := acceptError(err)
+	calm := context.WithoutCancel(ctx)
+	for range commitTries {
+		if failure.Reason != ReasonUnknown {
+			return failure
+		}
+		switch _, err = q.o.Store.Submit(calm, statements...); {
+		case err == nil:
+			return nil
+		case errors.Is(err, store.ErrConflict):
+			found, err := q.has(calm, id)
+			if found {
+				return nil
+			}
+			if err == nil {
+				return &Error{ReasonUnavailable, failure.Err}
+			}
+		}
+		pauseFor(calm, commitWait)
+	}
+	return failure
+}
+
+// has tells whether a message is in the store.
+func (q *Queue) has(ctx context.Context, id mail.ID) (bool, error) {
+	var one int64
+	err := q.o.Store.Get(ctx, "SELECT 1 FROM message WHERE id = ?", []any{int64(id)}, &one)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // entry is a message on its way into the queue.
@@ -207,8 +231,16 @@ func (e *entry) admit() {
 // abandon takes the offers back.
 func (e *entry) abandon() {
 	for _, p := range e.parcels {
+		e.queue.unload(p)
 		e.queue.do(e.queue.step(declined{p.dest, len(p.rows)}))
 	}
+}
+
+// release is abandon where the rows may be in the store all the same: the
+// keeper makes them nobody's, so that they are found.
+func (e *entry) release() {
+	e.abandon()
+	e.queue.keeper.add(nil, e.parcels)
 }
 
 // entered hands over what is committed.

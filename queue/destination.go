@@ -58,9 +58,10 @@ func (d *destination) wants(perDest int) bool {
 }
 
 // forgettable tells whether d is of no more use in memory. One in trouble is
-// kept while it is remembered.
+// kept while it is remembered, and one that stands in a line until it is taken
+// out there.
 func (d *destination) forgettable() bool {
-	if d.rows > 0 || d.running > 0 || d.refilling || d.suspended {
+	if d.rows > 0 || d.running > 0 || d.refilling || d.suspended || d.inReady || d.inHungry {
 		return false
 	}
 	if d.fails > 0 || d.losses > 0 {

@@ -103,10 +103,11 @@ func (e *entry) keepMessage(content mail.Body, octets int) {
 	}
 	m := *e.message
 	m.Content = content
+	memory := &memory{octets: size}
+	memory.users.Store(int32(len(e.parcels)))
 	for _, p := range e.parcels {
-		p.message = &m
+		p.message, p.kept = &m, memory
 	}
-	e.parcels[0].kept = size
 }
 
 // writeChunks streams content in, under an id that has no message row yet.

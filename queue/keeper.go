@@ -109,6 +109,8 @@ func (p *parcel) freeRows() []store.Statement {
 
 // unload gives the memory of a parcel back.
 func (q *Queue) unload(p *parcel) {
-	q.kept.Add(-p.kept)
-	p.kept, p.message = 0, nil
+	if p.kept != nil && p.kept.users.Add(-1) == 0 {
+		q.kept.Add(-p.kept.octets)
+	}
+	p.kept, p.message = nil, nil
 }

@@ -16,17 +16,24 @@ import (
 type lease struct {
 	incarnation atomic.Int64 // owner of our rows; 0 before the first lease
 	until       atomic.Int64 // milliseconds of our own clock
+	steady      atomic.Int64 // the same by the clock that nobody sets
 }
 
 // holds tells whether the lease is good for an owner.
 func (q *Queue) holds(owner int64) bool {
-	return owner != 0 && owner == q.lease.incarnation.Load() && millis(q.o.Now()) < q.lease.until.Load()
+	// A clock that is set back makes the time left longer, one that stood while
+	// the machine slept does too: both must agree.
+	return owner != 0 && owner == q.lease.incarnation.Load() && millis(q.o.Now()) < q.lease.until.Load() &&
+		q.steady() < q.lease.steady.Load()
 }
+
+// steady is milliseconds since the queue was made, by the clock that nobody sets.
+func (q *Queue) steady() int64 { return q.o.Steady().Sub(q.born).Milliseconds() }
 
 // keepLease renews the lease, or takes a new one where another node has ended
 // it. While there is none nothing new is started.
 func (q *Queue) keepLease(ctx context.Context) error {
-	asked := q.o.Now()
+	asked, steady := q.o.Now(), q.steady()
 	first := q.lease.incarnation.Load() == 0
 	err := q.renew(ctx)
 	if errors.Is(err, store.ErrConflict) {
@@ -34,6 +41,7 @@ func (q *Queue) keepLease(ctx context.Context) error {
 	}
 	if err == nil {
 		q.lease.until.Store(millis(asked.Add(q.o.Lease)))
+		q.lease.steady.Store(steady + q.o.Lease.Milliseconds())
 	}
 	q.mayDeliver()
 	if err != nil {

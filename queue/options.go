@@ -41,7 +41,8 @@ type Options struct {
 	Notices   dsn.Options // delivery status notices
 	Logger    *slog.Logger
 	Now       func() time.Time
-	Random    *rand.Rand // for jitter; default: seeded by the runtime
+	Steady    func() time.Time // measures the lease, whatever is done to the clock; default: time.Now
+	Random    *rand.Rand       // for jitter; default: seeded by the runtime
 
 	Retry     []time.Duration // delivery.retry: waits between attempts, the last one repeats
 	Expire    time.Duration   // delivery.expire
@@ -126,6 +127,9 @@ func (o *Options) defaults() {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Steady == nil {
+		o.Steady = time.Now // differences of its times are of the monotonic clock
 	}
 	if o.Random == nil {
 		o.Random = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))

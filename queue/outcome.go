@@ -77,9 +77,11 @@ func (q *Queue) conclude(p *parcel, results []Result, stopped bool) {
 	if !q.write(q.run, o) {
 		q.o.Logger.Error("queue: outcome not written, the message is no longer ours", "id", p.id)
 		q.handBack(p) // should it be ours after all
-	}
-	for _, released := range o.release {
-		q.unload(released)
+		q.keeper.add(nil, o.release)
+	} else {
+		for _, released := range o.release {
+			q.unload(released)
+		}
 	}
 	if p.routes != q.epoch.Load() {
 		q.duties.reroute.now() // it looked while these rows were ours

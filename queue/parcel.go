@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"sync/atomic"
 	"time"
 
 	"gatepost/mail"
@@ -16,10 +17,16 @@ type parcel struct {
 	rows    []row
 	whole   bool          // rows are all recipients that the message has
 	message *mail.Message // nil: to be loaded before the attempt
-	kept    int64         // octets of content in memory with message
+	kept    *memory       // what message takes up, nil where that is not counted
 	routes  uint64        // epoch of the routes that dest comes from; 0: unknown
 	probe   bool          // set when started
 	turn    int           // of the destination when started
+}
+
+// memory is what the content of a message takes up, for all parcels that hold it.
+type memory struct {
+	octets int64
+	users  atomic.Int32
 }
 
 // row is one recipient as the store knows it.

@@ -29,6 +29,7 @@ var (
 type Queue struct {
 	o       Options
 	notices *dsn.Writer
+	born    time.Time // by Options.Steady
 
 	mu        sync.Mutex // guards scheduler and the source of randomness
 	scheduler *scheduler
@@ -67,7 +68,7 @@ func New(options Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{o: o, notices: notices, stop: make(chan struct{}), done: make(chan struct{})}
+	q := &Queue{o: o, notices: notices, born: o.Steady(), stop: make(chan struct{}), done: make(chan struct{})}
 	q.epoch.Store(1)
 	q.keeper.wake = make(chan struct{}, 1)
 	q.keeper.walks = map[string]*walk{}

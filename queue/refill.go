@@ -131,12 +131,9 @@ func (q *Queue) refillInto(ctx context.Context, r refill, owner int64, result *l
 // readDue walks on and gives rows that are due. At the end of the walk it
 // gives the walk too.
 func (q *Queue) readDue(ctx context.Context, r refill) (rows []waiting, ended *walk, err error) {
-	w := q.keeper.walks[r.dest]
-	if w == nil {
-		if w, err = q.startWalk(ctx, r.dest); err != nil {
-			return nil, nil, err
-		}
-		q.keeper.walks[r.dest] = w
+	w, err := q.walkOf(ctx, r.dest)
+	if err != nil {
+		return nil, nil, err
 	}
 	for range sendersAtOnce {
 		page, end, err := q.readSender(ctx, r, w, r.room-len(rows))
@@ -154,6 +151,23 @@ func (q *Queue) readDue(ctx context.Context, r refill) (rows []waiting, ended *w
 		}
 	}
 	return rows, nil, nil
+}
+
+// walkOf gives the walk through a destination, a new one where none is under
+// way. When there are too many all begin anew: most are of destinations that
+// nobody asks for any more.
+func (q *Queue) walkOf(ctx context.Context, dest string) (w *walk, err error) {
+	if w = q.keeper.walks[dest]; w != nil {
+		return w, nil
+	}
+	if w, err = q.startWalk(ctx, dest); err != nil {
+		return nil, err
+	}
+	if len(q.keeper.walks) >= destinationsKnown {
+		clear(q.keeper.walks)
+	}
+	q.keeper.walks[dest] = w
+	return w, nil
 }
 
 // startWalk begins with the destination's row. Where there is none the stamp

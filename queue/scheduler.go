@@ -82,6 +82,7 @@ func (s *scheduler) dispatch(a *actions) {
 		}
 		d.inReady = false
 		if !d.mayStart() {
+			s.line(d)
 			continue
 		}
 		p := d.next()
@@ -102,6 +103,7 @@ func (s *scheduler) feed(a *actions) {
 		}
 		d.inHungry = false
 		if !d.wants(s.limits.perDest) {
+			s.line(d)
 			continue
 		}
 		room := min(s.limits.perDest/2, s.limits.rows-s.rows)

@@ -353,3 +353,28 @@ func TestFreshMailOfADestinationThatFailedMeanwhileIsReleased(t *testing.T) {
 		t.Errorf("started %d, released %d, rows %d", len(a.start), len(a.release), s.rows)
 	}
 }
+
+// A failing destination that stood in line for its rows was forgotten, for
+// there were too many of them; then it was its turn, and what it had asked for
+// came back to nobody: the queue panicked.
+func TestFailingDestinationIsNotForgottenWhileItStandsInLine(t *testing.T) {
+	s := testScheduler(func(l *limits) { l.rows = 16 })
+	full := give(t, s, testParcel("full", 1, 16))
+	for i := range 30 {
+		if a := s.step(epoch, woken{fmt.Sprint(i), 1}); len(a.refill) != 0 {
+			t.Fatal("memory is not full")
+		}
+	}
+	refills := s.step(epoch, finished{full[0]}).refill
+	asked := 0
+	for ; len(refills) > 0; asked++ {
+		next := s.step(epoch, loaded{refill: refills[0]}).refill
+		refills = append(refills[1:], next...)
+	}
+	if asked != 30 {
+		t.Errorf("%d of 30 destinations had their turn", asked)
+	}
+	if s.rows != 0 {
+		t.Errorf("%d rows are counted", s.rows)
+	}
+}
