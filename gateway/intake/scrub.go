@@ -12,11 +12,12 @@ import (
 // scrubber finds the fields of a stranger's header that must not pass.
 type scrubber struct {
 	authservID string
+	node       string   // our hostname: many a rule trusts it too, for it is the default authserv-id
 	patterns   []string // of field names, lower case, * for any octets
 }
 
-func newScrubber(authservID string, strip []string) scrubber {
-	s := scrubber{authservID: authservID}
+func newScrubber(authservID, hostname string, strip []string) scrubber {
+	s := scrubber{authservID: authservID, node: hostname}
 	for _, p := range strip {
 		s.patterns = append(s.patterns, strings.ToLower(p))
 	}
@@ -26,7 +27,7 @@ func newScrubber(authservID string, strip []string) scrubber {
 // cuts are forged Authentication-Results (RFC 8601 section 5) and the fields
 // of strip_inbound, in order.
 func (s scrubber) cuts(h mail.Header) []mail.Span {
-	spans := authres.Forged(h, s.authservID)
+	spans := append(authres.Forged(h, s.authservID), authres.Forged(h, s.node)...)
 	for _, f := range h.Fields {
 		if s.strips(f.Name) {
 			spans = append(spans, f.Span())

@@ -36,12 +36,14 @@ func TestCuts(t *testing.T) {
 		"Authentication-Results: example.com; dkim=pass\r\n" +
 		"Subject: x\r\n" +
 		"x-ms-exchange-organization-SCL:\r\n -1\r\n" +
+		"Authentication-Results: mx1.example.com; dkim=pass\r\n" + // this node's own name
+		"Authentication-Results: =?; neither id can be read\r\n" +
 		"Authentication-Results: other.example; dkim=pass\r\n\r\n"
 	h, err := mail.ParseHeader([]byte(raw))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newScrubber("example.com", []string{"X-Gatepost-*", "X-MS-Exchange-Organization-*", "*-verdict"})
+	s := newScrubber("example.com", "mx1.example.com", []string{"X-Gatepost-*", "X-MS-Exchange-Organization-*", "*-verdict"})
 	m := mail.Message{Content: mail.MemoryBody([]byte(raw)), Cuts: s.cuts(h)}
 	want := "Subject: x\r\nAuthentication-Results: other.example; dkim=pass\r\n\r\n"
 	r, err := m.Open(t.Context())

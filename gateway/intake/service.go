@@ -44,7 +44,7 @@ type service struct {
 func (i *Intake) newService(o Options, l Listener, addr net.Addr) *service {
 	s := &service{
 		Services:       o.Services,
-		scrubber:       newScrubber(o.AuthservID, o.StripInbound),
+		scrubber:       newScrubber(o.AuthservID, o.Hostname, o.StripInbound),
 		listener:       l,
 		hostname:       o.Hostname,
 		postmaster:     o.Postmaster,
