@@ -31,9 +31,11 @@ func dial(address string) (*dialogue, error) {
 	return greeted(c)
 }
 
+func newDialogue(c net.Conn) *dialogue { return &dialogue{c, bufio.NewReader(c)} }
+
 // greeted reads the banner of a new connection.
 func greeted(c net.Conn) (*dialogue, error) {
-	d := &dialogue{c, bufio.NewReader(c)}
+	d := newDialogue(c)
 	if code, text, err := d.reply(); err != nil || code != 220 {
 		c.Close()
 		return nil, fmt.Errorf("banner: %d %s %v", code, text, err)
