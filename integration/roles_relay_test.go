@@ -90,6 +90,7 @@ func TestNeverAnOpenRelay(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "", nil)
 	targets := []string{
+		"carl%world.test@all.example.test", "world.test!carl@all.example.test", // that domain accepts all
 		"carl@world.test", "CARL@WORLD.TEST", "carl%world.test@example.test", "@example.test:carl@world.test", `"carl@world.test"@example.test`,
 		"carl@world.test@example.test", "world.test!carl@example.test", "carl@[127.0.0.1]", "carl@[IPv6:::1]", "carl@sub.example.test",
 		"carl@example.test.world.test", "carl@xexample.test", `"carl@world.test> NOTIFY=NEVER "@example.test`, "carl", "carl@",
