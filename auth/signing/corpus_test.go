@@ -115,10 +115,40 @@ func TestEveryInstanceIsNamedOnceAndOversignedOnceMore(t *testing.T) {
 		vouched(t, "From: a@example.com\r\nSubject: 1\r\nX-A: 1\r\nX-A: 2\r\nSubject: 2\r\nX-B: 1\r\n\r\n"))
 	_, rest, _ := strings.Cut(fields, " h=")
 	list, _, _ := strings.Cut(rest, ";")
-	if list != "From:From:To:Subject:Subject:Subject:X-A:X-A" {
+	if list != "From:To:Subject:X-A:From:Subject:X-A:Subject" {
 		t.Errorf("h=%s", list)
 	}
 	if strings.Contains(fields, " x=") || strings.Contains(fields, " i=") || strings.Contains(fields, " l=") {
 		t.Errorf("tags that were not asked for:\n%s", fields)
+	}
+}
+
+// Four hundred To fields filled h=, which has a bound, before Subject, Date and
+// Reply-To came: whoever got such a message could send it on under our d= with
+// others.
+func TestManyInstancesLeaveNoNameUnsigned(t *testing.T) {
+	b := newBench(t, "example.com")
+	content := strings.Repeat("To: b@other.example\r\n", 400) + "From: a@example.com\r\nSubject: 1\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\n\r\nx\r\n"
+	fields := sign(t, b.signer(t, Rule{Domains: []string{"example.com"}}), vouched(t, content))
+	for _, name := range defaultOversign() {
+		want := 2
+		if name == "Cc" || name == "Reply-To" {
+			want = 1
+		}
+		_, rest, _ := strings.Cut(fields, " h=")
+		list, _, _ := strings.Cut(rest, ";")
+		if got := strings.Count(":"+list+":", ":"+name); got < want {
+			t.Errorf("%s stands %d times in h=%s", name, got, list)
+		}
+	}
+	for _, got := range b.verify(t, fields+content) {
+		if !strings.HasPrefix(got, "pass ") {
+			t.Errorf("our verifier: %s", got)
+		}
+	}
+	for _, got := range b.verify(t, fields+"Subject: another\r\n"+content) {
+		if strings.HasPrefix(got, "pass ") {
+			t.Errorf("with another Subject: %s", got)
+		}
 	}
 }

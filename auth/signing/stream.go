@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,17 +105,24 @@ func hasSignature(h mail.Header, d mail.Domain) bool {
 }
 
 // cover lists the names for h=: every instance of a field once, and one more
-// of those that no one may add. A name that would make the line too long is
-// left out; From and what is oversigned come first.
+// of those that no one may add. What would make the line too long is left out:
+// instances that come again and again, for each name stands there once before
+// any stands twice. Else hundreds of To fields would leave Subject unsigned.
 func (r *rule) cover(h mail.Header) []string {
+	counts := make([]int, len(r.fields))
+	for i, c := range r.fields {
+		counts[i] = len(h.All(c.name))
+		if c.extra {
+			counts[i]++
+		}
+	}
 	var names []string
 	length := 0
-	for _, c := range r.fields {
-		n := len(h.All(c.name))
-		if c.extra {
-			n++
-		}
-		for range n {
+	for round := 0; round < slices.Max(counts); round++ {
+		for i, c := range r.fields {
+			if counts[i] <= round {
+				continue
+			}
 			if length += len(c.name) + 1; length > maxNames {
 				return names
 			}
