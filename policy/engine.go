@@ -3,7 +3,6 @@ package policy
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/netip"
 
 	"gatepost/mail"
@@ -22,7 +21,6 @@ type Engine struct {
 	tagHeader  string
 	sampleKey  []byte
 	proofs     Proofs
-	logger     *slog.Logger
 }
 
 type relayClient struct {

@@ -25,7 +25,6 @@ const recheck = 2 * time.Second
 type recipients struct {
 	all    bool
 	path   string
-	domain mail.Domain
 	now    func() time.Time
 	logger *slog.Logger
 

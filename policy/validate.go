@@ -38,16 +38,15 @@ func New(o Options) (*Engine, error) {
 		tagHeader:  p.fieldName("policy.tag.header", o.TagHeader),
 		sampleKey:  o.SampleKey,
 		proofs:     o.Proofs,
-		logger:     o.Logger,
 	}
-	if e.logger == nil {
-		e.logger = slog.Default()
+	if o.Logger == nil {
+		o.Logger = slog.Default()
 	}
 	e.spf = p.spf(o.SPF)
 	e.dmarc = p.dmarc(o.DMARC)
 	e.clients = p.clients(o.RelayClients)
 	e.users = p.users(o.Users)
-	e.domains = p.domains(o, e.logger)
+	e.domains = p.domains(o)
 	if len(p.all) > 0 {
 		return nil, errors.Join(p.all...)
 	}
@@ -170,7 +169,7 @@ func (p *problems) identity(path, what string, u User) identity {
 	return who
 }
 
-func (p *problems) domains(o Options, logger *slog.Logger) map[mail.Domain]*recipients {
+func (p *problems) domains(o Options) map[mail.Domain]*recipients {
 	now := o.Now
 	if now == nil {
 		now = time.Now
@@ -186,7 +185,7 @@ func (p *problems) domains(o Options, logger *slog.Logger) map[mail.Domain]*reci
 		case d.AcceptAll == (d.File != ""):
 			p.add(path+".recipients", "say which recipients exist: either {accept: all} or {file: …}")
 		}
-		list := &recipients{all: d.AcceptAll, path: d.File, domain: d.Name, now: now, logger: logger}
+		list := &recipients{all: d.AcceptAll, path: d.File, now: now, logger: o.Logger}
 		if d.File != "" {
 			if err := list.load(); err != nil {
 				p.add(path+".recipients.file", "%v", err)
