@@ -23,12 +23,12 @@ const configText = `# Written anew by each 'gatepost quickstart'. Copy it to beg
 hostname: mx.gatepost.test
 authserv_id: gatepost.test
 postmaster: postmaster@gatepost.test
-data_dir: %[1]s
+data_dir: %[1]q
 store: {min_free: 64MiB}
 log: {level: info, format: text}
 tls:
   certificates:
-    - {cert: %[1]s/tls.crt, key: %[1]s/tls.key}
+    - {cert: %[8]q, key: %[9]q}
 dns:
   servers:
     - {address: "%[2]s"}          # the built-in zone; yours: leave dns out, or name your resolver
@@ -91,11 +91,18 @@ func (q *quick) setup() error {
 	if err != nil {
 		return fmt.Errorf("hash the demo password: %w", err)
 	}
-	text := fmt.Sprintf(configText, q.o.Dir, q.dns.Addr(), hash, q.o.MX, q.o.Submission, q.o.NextHop, q.o.Health)
+	text := configuration(q.o, q.dns.Addr(), hash)
 	if err := os.WriteFile(q.path("gatepost.yaml"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	return nil
+}
+
+// configuration is the text of gatepost.yaml. Paths are quoted: a directory may
+// be called anything.
+func configuration(o Options, dns, hash string) string {
+	return fmt.Sprintf(configText, o.Dir, dns, hash, o.MX, o.Submission, o.NextHop, o.Health,
+		filepath.Join(o.Dir, "tls.crt"), filepath.Join(o.Dir, "tls.key"))
 }
 
 // startDNS serves the zone, with a key for the mail of world.test.
