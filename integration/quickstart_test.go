@@ -59,7 +59,7 @@ func TestQuickstartLines(t *testing.T) {
 	dir := t.TempDir()
 	p := startProcess(t, nil, binary(t), quickstartArgs(t, dir)...)
 	waitFor(t, 30*time.Second, "the quickstart to say what to type next", func() bool { return strings.Contains(p.log.String(), "Maildir/new") })
-	lines := regexp.MustCompile(`(?m)^ +(swaks|bin/gatepost) (.*)$`).FindAllStringSubmatch(p.log.String(), -1)
+	lines := regexp.MustCompile(`(?m)^ +(swaks|/\S*gatepost\S*) (.*)$`).FindAllStringSubmatch(p.log.String(), -1)
 	if len(lines) < 4 {
 		t.Fatalf("only %d lines to type in:\n%s", len(lines), p.log)
 	}
