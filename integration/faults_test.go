@@ -200,20 +200,21 @@ func TestSyncFails(t *testing.T) {
 	t.Parallel()
 	strace := tool(t, "strace")
 	s, in := startSink(t, nil), freeAddress(t)
-	g := newGate(t, relayConfig, relayVars(s, in))
-	db, out := filepath.Join(g.dir, "data", "gatepost.db"), filepath.Join(g.dir, "strace.out")
-	g.wrap = []string{strace, "-D", "-f", "-qq", "-o", out, "-P", db, "-P", db + "-wal", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=7+9"}
-	if b, err := output(nil, nil, strace, "-D", "-f", "-qq", "-o", out, "-e", "trace=exit", "true"); err != nil {
-		t.Skipf("SKIPPED: strace does not work here: %v %s", err, b)
-	}
-	g.start()
+	g := startGate(t, relayConfig, relayVars(s, in))
 	b := startBook(in, 4)
-	faults := func() int {
+	b.goesOn(t, "before")
+	db, out := filepath.Join(g.dir, "data", "gatepost.db"), filepath.Join(g.dir, "strace.out")
+	faults := startProcess(t, nil, strace, "-f", "-qq", "-o", out, "-P", db, "-P", db+"-wal",
+		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=3+5", "-p", strconv.Itoa(g.cmd.Process.Pid))
+	injected := func() int {
 		text, _ := os.ReadFile(out)
 		return strings.Count(string(text), "(INJECTED)")
 	}
-	waitFor(t, 60*time.Second, "injected faults and mail afterwards", func() bool { return faults() >= 10 && b.acknowledged() >= 100 })
-	t.Logf("%d calls failed", faults())
+	waitFor(t, 60*time.Second, "ten injected faults", func() bool { return injected() >= 10 })
+	b.goesOn(t, "between faults")
+	faults.stop()
+	b.goesOn(t, "afterwards")
+	t.Logf("%d calls failed", injected())
 	b.finish(t, g, s)
 }
 
