@@ -8,25 +8,32 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 )
 
-// Listen makes the socket with mode 0600, in place of one that a dead gateway left.
+// Listen makes the socket with mode 0600, in place of one that a dead gateway
+// left. Whoever closes it removes the file.
 func Listen(socket string) (net.Listener, error) {
 	if c, err := Dial(socket); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("another gateway listens on %s", socket)
 	}
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove the old socket: %w", err)
+	// Made in a directory of its own and then moved, so that nobody can open it
+	// before it has its mode.
+	dir, err := os.MkdirTemp(filepath.Dir(socket), "sock-")
+	if err != nil {
+		return nil, fmt.Errorf("make the socket of the command line: %w", err)
 	}
-	l, err := net.Listen("unix", socket)
+	defer os.Remove(dir)
+	made := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("listen for the command line: %w", err)
 	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("protect the socket: %w", err)
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(made, 0o600), os.Rename(made, socket)); err != nil {
+		return nil, errors.Join(fmt.Errorf("protect the socket of the command line: %w", err), l.Close(), os.Remove(made))
 	}
 	return l, nil
 }
