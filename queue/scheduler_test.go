@@ -246,6 +246,9 @@ func TestFreshMailLeavesRoomForStoredMail(t *testing.T) {
 	if d := s.dests["a"]; d.rows > 16 || !d.refilling {
 		t.Errorf("%d rows, refilling %t", d.rows, d.refilling)
 	}
+	if admitted != 3 { // a quarter of 16, and one is running
+		t.Errorf("%d fresh rows admitted while rows wait in the store", admitted)
+	}
 }
 
 func TestRefillThatFoundNothingEndsTheHunger(t *testing.T) {
