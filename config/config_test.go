@@ -219,6 +219,35 @@ func TestWarnsOfReadableKey(t *testing.T) {
 	}
 }
 
+// What other users of the machine can read or change is warned of.
+func TestWarnsOfModes(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "g.yaml")
+	text := small + "data_dir: " + dir + "\nusers: [{name: u, password_hash: '$argon2id$x'}]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	warnings := func(fileMode, dirMode os.FileMode) string {
+		if err := errors.Join(os.Chmod(file, fileMode), os.Chmod(dir, dirMode)); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Warnings().Error()
+	}
+	if got := warnings(0o600, 0o700); strings.Contains(got, "chmod") {
+		t.Errorf("private files: %s", got)
+	}
+	got := warnings(0o644, 0o777)
+	for _, want := range []string{"users[0].password_hash: holds a secret", "data_dir: "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+}
+
 func TestDurationsAndSizes(t *testing.T) {
 	for text, want := range map[string]time.Duration{"0": 0, "30s": 30 * time.Second, "5d": 120 * time.Hour, "1d12h": 36 * time.Hour, "1h30m": 90 * time.Minute} {
 		var d Duration

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"gatepost/telemetry"
 )
 
 // maxDepth bounds nesting, so that no file can exhaust the stack.
@@ -21,6 +23,8 @@ type decoder struct {
 	root   *Config
 	lines  map[string]int
 	errors Errors
+	// secrets are the paths of secrets that stand in the file itself.
+	secrets []string
 }
 
 func (d *decoder) fail(line int, path, format string, args ...any) {
@@ -185,6 +189,9 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string, tag reflect
 	if err != nil {
 		d.fail(n.Line, path, "%v", err)
 		return
+	}
+	if _, secret := v.Interface().(telemetry.Secret); secret && text == n.Value && text != "" {
+		d.secrets = append(d.secrets, path)
 	}
 	if err := setScalar(v, text); err != nil {
 		d.fail(n.Line, path, "%v, found %q", err, safeValue(v, n.Value))

@@ -23,6 +23,8 @@ type Loaded struct {
 	Config
 	File  string
 	lines map[string]int
+	// secrets are the paths of secrets that stand in the file itself.
+	secrets []string
 }
 
 // Load reads and checks the file. Its error is an Errors with everything that
@@ -59,7 +61,7 @@ func Parse(file string, b []byte) (*Loaded, error) {
 		return nil, Errors{{File: file, Msg: emptyFile}}
 	}
 	d.value(root, reflect.ValueOf(&c.Config).Elem(), "", "")
-	c.lines = d.lines
+	c.lines, c.secrets = d.lines, d.secrets
 	c.fill()
 	d.errors = append(d.errors, c.validate()...)
 	return c, d.errors.OrNil()

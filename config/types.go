@@ -92,6 +92,7 @@ type Limits struct {
 	ConnectionsPerClient int      `yaml:"connections_per_client" default:"50" doc:"Open sessions per IPv4 address or IPv6 prefix; 421 before the banner above it."`
 	IPv6Prefix           int      `yaml:"ipv6_prefix" default:"64" doc:"Length of the IPv6 prefix that counts as one client."`
 	ErrorsPerSession     int      `yaml:"errors_per_session" default:"10" doc:"Refused commands of a session, then 421."`
+	JunkCommands         int      `yaml:"junk_commands" default:"100" doc:"Commands between messages that move no mail (EHLO, NOOP, RSET, VRFY and the like), then 421."`
 	AuthFailures         int      `yaml:"auth_failures" default:"5" doc:"Failed AUTH per session; per client and hour ten times that."`
 	CommandTimeout       Duration `yaml:"command_timeout" default:"5m" doc:"Wait for the next command."`
 	DataTimeout          Duration `yaml:"data_timeout" default:"10m" doc:"Time for a whole message."`

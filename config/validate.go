@@ -131,7 +131,7 @@ func (k *check) limits(path string, l Limits) {
 		"message_size": int64(l.MessageSize), "header_size": int64(l.HeaderSize),
 		"recipients_per_message": int64(l.RecipientsPerMessage), "connections": int64(l.Connections),
 		"connections_per_client": int64(l.ConnectionsPerClient), "ipv6_prefix": int64(l.IPv6Prefix),
-		"errors_per_session": int64(l.ErrorsPerSession), "auth_failures": int64(l.AuthFailures),
+		"errors_per_session": int64(l.ErrorsPerSession), "junk_commands": int64(l.JunkCommands), "auth_failures": int64(l.AuthFailures),
 		"command_timeout": int64(l.CommandTimeout), "data_timeout": int64(l.DataTimeout),
 		"session_timeout": int64(l.SessionTimeout), "received_hops": int64(l.ReceivedHops),
 	} {

@@ -31,6 +31,12 @@ func (k *check) readableByAll() {
 			keys[fmt.Sprintf("next_hops[%d].tls.client_cert.key", i)] = h.TLS.ClientCert.Key
 		}
 	}
+	if st, err := os.Stat(k.c.File); err == nil && st.Mode().Perm()&0o004 != 0 && len(k.c.secrets) > 0 {
+		k.fail(k.c.secrets[0], "holds a secret, and %s is readable by all users of this machine; chmod 640 it, or use ${file:…}", k.c.File)
+	}
+	if st, err := os.Stat(k.c.DataDir); err == nil && st.Mode().Perm()&0o022 != 0 {
+		k.fail("data_dir", "%s can be written by other users of this machine; chmod 700 it", k.c.DataDir)
+	}
 	for path, file := range keys {
 		if st, err := os.Stat(file); err == nil && st.Mode().Perm()&0o004 != 0 {
 			k.fail(path, "private key %s is readable by all users of this machine; chmod 640 it", file)

@@ -154,7 +154,7 @@ func listenerOptions(l config.Listener, certificates bool) intake.Listener {
 			MessageSize: int64(l.Limits.MessageSize), HeaderSize: int64(l.Limits.HeaderSize),
 			RecipientsPerMessage: l.Limits.RecipientsPerMessage, Connections: l.Limits.Connections,
 			ConnectionsPerClient: l.Limits.ConnectionsPerClient, IPv6Prefix: l.Limits.IPv6Prefix,
-			ErrorsPerSession: l.Limits.ErrorsPerSession, AuthFailures: l.Limits.AuthFailures,
+			ErrorsPerSession: l.Limits.ErrorsPerSession, JunkCommands: l.Limits.JunkCommands, AuthFailures: l.Limits.AuthFailures,
 			CommandTimeout: l.Limits.CommandTimeout.Std(), DataTimeout: l.Limits.DataTimeout.Std(),
 			SessionTimeout: l.Limits.SessionTimeout.Std(), ReceivedHops: l.Limits.ReceivedHops,
 		},

@@ -188,6 +188,8 @@ func setScene(t *testing.T, head string) *rig {
 			l.Limits.ConnectionsPerClient = number
 		case "errors":
 			l.Limits.ErrorsPerSession = number
+		case "junk":
+			l.Limits.JunkCommands = number
 		case "auth_failures":
 			l.Limits.AuthFailures = number
 		case "hops":

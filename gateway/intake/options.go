@@ -136,6 +136,7 @@ type Limits struct {
 	ConnectionsPerClient int
 	IPv6Prefix           int
 	ErrorsPerSession     int
+	JunkCommands         int
 	AuthFailures         int
 	CommandTimeout       time.Duration
 	DataTimeout          time.Duration
@@ -153,6 +154,7 @@ func DefaultLimits() Limits {
 		ConnectionsPerClient: 50,
 		IPv6Prefix:           64,
 		ErrorsPerSession:     10,
+		JunkCommands:         100,
 		AuthFailures:         5,
 		CommandTimeout:       5 * time.Minute,
 		DataTimeout:          10 * time.Minute,

@@ -122,7 +122,7 @@ func (s *service) wireSettings(c *connection) wire.Settings {
 		Hostname: s.hostname, TLS: s.tls, Mode: wire.Mode(l.TLS.Mode),
 		DataNewline: wire.Newline(l.BareNewline.Data), BDATNewline: wire.Newline(l.BareNewline.BDAT),
 		MessageSize: l.Limits.MessageSize, Command: l.Limits.CommandTimeout, Data: l.Limits.DataTimeout,
-		Session: l.Limits.SessionTimeout, Chunking: !l.NoChunking, Postmaster: s.postmaster,
+		Session: l.Limits.SessionTimeout, Chunking: !l.NoChunking, JunkCommands: l.Limits.JunkCommands, Postmaster: s.postmaster,
 		Peer: c.peer.addr, Local: c.peer.local, OnError: c.fault, Value: c,
 	}
 	if s.tls == nil && w.Mode == wire.Optional {

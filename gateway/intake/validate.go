@@ -70,7 +70,7 @@ func (l Limits) withDefaults() Limits {
 	}{
 		{&l.RecipientsPerMessage, d.RecipientsPerMessage}, {&l.Connections, d.Connections},
 		{&l.ConnectionsPerClient, d.ConnectionsPerClient}, {&l.IPv6Prefix, d.IPv6Prefix},
-		{&l.ErrorsPerSession, d.ErrorsPerSession}, {&l.AuthFailures, d.AuthFailures}, {&l.ReceivedHops, d.ReceivedHops},
+		{&l.ErrorsPerSession, d.ErrorsPerSession}, {&l.JunkCommands, d.JunkCommands}, {&l.AuthFailures, d.AuthFailures}, {&l.ReceivedHops, d.ReceivedHops},
 	} {
 		if *v.value == 0 {
 			*v.value = v.def
@@ -177,6 +177,7 @@ func (l Limits) validate(path string) []error {
 		{"connections_per_client", int64(l.ConnectionsPerClient), 1},
 		{"ipv6_prefix", int64(l.IPv6Prefix), 1},
 		{"errors_per_session", int64(l.ErrorsPerSession), 1},
+		{"junk_commands", int64(l.JunkCommands), 1},
 		{"auth_failures", int64(l.AuthFailures), 1},
 		{"received_hops", int64(l.ReceivedHops), 1},
 		{"command_timeout", int64(l.CommandTimeout), int64(time.Millisecond)},

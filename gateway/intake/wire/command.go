@@ -49,6 +49,10 @@ func (c *Conn) command() error {
 func (c *Conn) dispatch(line []byte) error {
 	verb, arg := splitCommand(line)
 	c.verb = verb
+	if c.isTooMuch(verb) {
+		c.violated(mail.ReplyTooManyErrors.WithText("Too many commands without a message, closing the connection"))
+		return nil
+	}
 	if verb == "BDAT" {
 		return c.startChunk(arg)
 	}
@@ -74,6 +78,18 @@ func (c *Conn) dispatch(line []byte) error {
 		c.feed(askCommand, line)
 	}
 	return nil
+}
+
+// isTooMuch counts commands that move no mail. One connection could keep a
+// processor busy with them until its session ends.
+func (c *Conn) isTooMuch(verb string) bool {
+	switch verb {
+	case "DATA", "BDAT":
+		c.link.junk = 0
+	case "EHLO", "HELO", "NOOP", "RSET", "VRFY", "EXPN", "HELP", "STARTTLS":
+		c.link.junk++
+	}
+	return c.link.junk > c.link.JunkCommands
 }
 
 // barred tells why verb may not be used now.

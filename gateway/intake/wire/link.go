@@ -39,6 +39,7 @@ type link struct {
 	out    []byte // replies that were not sent yet
 	err    error  // why the connection ended
 	linger bool   // our last words must reach the client
+	junk   int    // commands since the last message that moved no mail
 
 	wait    sync.Mutex // guards what follows, never held for long
 	idle    bool       // waiting for a command, may be told to leave

@@ -40,6 +40,8 @@ const (
 	defaultSession      = 30 * time.Minute
 	defaultHandshake    = 30 * time.Second
 	defaultMinRate      = 256 // octets in a second
+
+	defaultJunkCommands = 100
 )
 
 // Settings is what one TCP connection is served with. Zero fields take the
@@ -71,6 +73,9 @@ type Settings struct {
 	// after the first 30 seconds: 256.
 	MinRate int
 
+	// JunkCommands is how many commands that move no mail (EHLO, NOOP, RSET, VRFY
+	// and the like) a client may say between messages: 100.
+	JunkCommands int
 	// Chunking offers CHUNKING (RFC 3030). Without it BDAT is answered 502.
 	Chunking bool
 	// Postmaster stands in for <postmaster> without a domain (RFC 5321 section 4.1.1.3).
@@ -112,6 +117,7 @@ func (s Settings) withDefaults() Settings {
 	fill(&s.Session, defaultSession)
 	fill(&s.Handshake, defaultHandshake)
 	fill(&s.MinRate, defaultMinRate)
+	fill(&s.JunkCommands, defaultJunkCommands)
 	return s
 }
 
