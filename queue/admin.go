@@ -183,19 +183,6 @@ func (q *Queue) holdRows(ctx context.Context, rows []dueRow, by string) error {
 	return nil
 }
 
-// holdCorrupt keeps rows that we own and cannot read for somebody who can.
-func (q *Queue) holdCorrupt(p *parcel, cause error) {
-	var batch []store.Statement
-	for _, r := range p.rows {
-		batch = append(batch, store.Statement{SQL: "UPDATE recipient SET state = ?, due = ?, owner = 0, reason = ? WHERE message = ? AND n = ? AND owner = ?",
-			Args: []any{stateHeld, millis(forever), []byte(mail.SafeText(cause.Error(), 500)), int64(p.id), r.N, p.owner}})
-	}
-	if _, err := q.o.Store.Submit(q.run, batch...); err != nil {
-		q.trouble("hold a message that cannot be read", err)
-		q.handBack(p)
-	}
-}
-
 // Release lets held recipients go. Their time in the queue begins anew.
 func (q *Queue) Release(ctx context.Context, c Choice, by string) (Progress, error) {
 	id := c.ID

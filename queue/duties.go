@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// tryAgain is the longest wait before a duty that failed is tried again.
+const tryAgain = time.Minute
+
 // duty is something the queue does again and again.
 type duty struct {
 	name  string
@@ -52,10 +55,12 @@ func (d *duty) run(ctx context.Context, failed func(string, error)) {
 	timer := time.NewTimer(d.every)
 	defer timer.Stop()
 	for ctx.Err() == nil {
+		wait := d.every
 		if err := d.do(ctx); err != nil && ctx.Err() == nil {
 			failed(d.name, err)
+			wait = min(wait, tryAgain)
 		}
-		timer.Reset(d.every)
+		timer.Reset(wait)
 		select {
 		case <-timer.C:
 		case <-d.kick:

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"gatepost/mail"
 	"gatepost/store"
 	"gatepost/trace"
 )
@@ -185,3 +187,106 @@ func TestPlacesOfWalksAreBounded(t *testing.T) {
 	})
 }
 
+// One recipient that this program cannot read, as after a change of what an
+// address may be, kept all others of its destination from being read, and all
+// whose time had come from being ended.
+func TestRecipientThatCannotBeReadHidesNoOther(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		bad := r.accept(r.make(), r.message("bob@there.example"))
+		r.exec("UPDATE recipient SET address = ? WHERE message = ?", []byte("\xff@@"), int64(bad))
+		for range 3 {
+			r.accept(r.make(), r.message("bob@there.example"))
+		}
+		q := r.start(slowly, func(o *Options) { o.Poll = time.Second })
+		pass(time.Minute)
+		if n := len(r.observer.of(trace.KindDelivered)); n != 3 {
+			t.Errorf("%d of 3 delivered", n)
+		}
+		if n := r.count("SELECT COUNT(*) FROM recipient WHERE state = 1 AND owner = 0"); n != 1 {
+			t.Errorf("%d held", n)
+		}
+		if all, err := q.List(t.Context(), Filter{}); err != nil || len(all) != 1 {
+			t.Errorf("list: %v, %v", all, err)
+		}
+		progress, err := q.Delete(t.Context(), Choice{ID: bad}, "alice")
+		if err != nil || progress.Waiting != 0 {
+			t.Errorf("delete: %+v, %v", progress, err)
+		}
+		if got := r.kinds(bad); !strings.HasSuffix(got, "deleted") {
+			t.Errorf("trace: %s", got)
+		}
+		pass(time.Hour)
+		r.empty()
+	})
+}
+
+// A message that cannot be read and whose time has come was tried every 30
+// seconds, for ever, and five hundred of them hid all others.
+func TestDueMessageThatCannotBeReadIsHeld(t *testing.T) {
+	onSQLite(t, func(t *testing.T, r *rig) {
+		r.deliverer.set(func(Job, Pending) Result { return siteDown() })
+		q := r.start(slowly)
+		id := r.accept(q, r.message("bob@there.example"))
+		settle()
+		r.exec("UPDATE message SET meta = ? WHERE id = ?", []byte("{"), int64(id))
+		r.exec("UPDATE recipient SET due = 1 WHERE message = ?", int64(id))
+		pass(2 * time.Minute)
+		if n := r.count("SELECT COUNT(*) FROM recipient WHERE state = 1 AND due > 1"); n != 1 {
+			t.Errorf("%d held", n)
+		}
+	})
+}
+
+// One message that cannot be read kept all behind it at a next hop that is no
+// more, and a failure of a second was made up for after a day.
+func TestRerouteGoesOnBehindTrouble(t *testing.T) {
+	onSQLite(t, func(t *testing.T, r *rig) {
+		q := r.start(slowly)
+		for _, dest := range []string{"mx:old.example", "mx:new.example"} {
+			if err := q.Suspend(t.Context(), dest, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bad := r.accept(q, r.message("bob@old.example"))
+		r.accept(q, r.message("bob@old.example"))
+		r.exec("UPDATE message SET meta = ? WHERE id = ?", []byte("{"), int64(bad))
+		r.router.move("mx:old.example", "mx:new.example")
+		var failed atomic.Bool
+		r.faults.setBefore(func(_ int, statements []store.Statement) error {
+			if strings.Contains(statements[0].SQL, "SET dest") && !failed.Swap(true) {
+				return fmt.Errorf("test: %w", store.ErrUnavailable)
+			}
+			return nil
+		})
+		q.Reroute()
+		pass(5 * time.Minute)
+		if n := r.count("SELECT COUNT(*) FROM recipient WHERE dest = 'mx:new.example'"); n != 1 {
+			t.Errorf("%d moved", n)
+		}
+	})
+}
+
+// What a node concluded when it had lost its lease stopped healthy
+// destinations: its own attempts ended early, not theirs.
+func TestLostLeaseIsNoFailureOfTheSite(t *testing.T) {
+	onSQLite(t, func(t *testing.T, r *rig) {
+		q := r.start(func(o *Options) { o.Lease = 30 * time.Second })
+		r.deliverer.set(func(Job, Pending) Result {
+			return Result{Status: mail.Status{Code: 451, Scope: mail.ScopeSession}}
+		})
+		r.deliverer.hold(func(context.Context, Job) { time.Sleep(40 * time.Second) })
+		for range 2 * lossesOfSite {
+			r.accept(q, r.message("bob@there.example"))
+		}
+		settle()
+		r.faults.kill()
+		pass(50 * time.Second)
+		q.mu.Lock()
+		d := q.scheduler.dests["mx:there.example"]
+		if d == nil || d.fails > 0 {
+			t.Errorf("%+v", d)
+		}
+		q.mu.Unlock()
+		r.faults.revive()
+	})
+}

@@ -137,6 +137,9 @@ func matchesAddress(pattern string, a mail.Address) bool {
 // Show gives one message, or ErrNotFound.
 func (q *Queue) Show(ctx context.Context, id mail.ID) (Entry, error) {
 	m, _, err := q.load(ctx, id)
+	if errors.Is(err, errCorrupt) { // what can be read of it is shown
+		m, err = &mail.Message{ID: id, Received: id.Time(), Content: mail.MemoryBody(nil)}, nil
+	}
 	if err != nil {
 		return Entry{}, err
 	}
@@ -166,7 +169,10 @@ func scanRecipientEntry(scan func(...any) error) (r RecipientEntry, err error) {
 		s := decodeStatus(status)
 		r.Status = &s
 	}
-	return r, r.Address.UnmarshalText(address)
+	if err := r.Address.UnmarshalText(address); err != nil {
+		r.Address = mail.Address{}
+	}
+	return r, nil
 }
 
 // Message gives a message to read, content included, or ErrNotFound.

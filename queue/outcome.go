@@ -54,6 +54,9 @@ func (q *Queue) conclude(p *parcel, results []Result, stopped bool) {
 	waits := false
 	if !stopped {
 		v, hint := verdictOf(results)
+		if v == sessionLost && !q.holds(p.owner) {
+			v = saysNothing // it ended for our sake
+		}
 		a := q.step(judged{p, v, hint})
 		o.release, o.backoff, waits = a.release, a.backoff, a.waits
 		if a.recovered {

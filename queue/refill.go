@@ -222,8 +222,8 @@ func scanWaiting(scan func(...any) error) (w waiting, notBefore int64, err error
 	}
 	w.id = mail.ID(id)
 	w.row = row{Pending{N: int(n), Attempts: int(attempts), Expires: fromMillis(expires)}, fromMillis(due)}
-	w.row.Recipient, err = decodeRecipient(address, notify, original)
-	return w, notBefore, err
+	w.row.Recipient, _ = decodeRecipient(address, notify, original) // load tells when it cannot be read
+	return w, notBefore, nil
 }
 
 // endWalk writes down when the destination is to be woken, unless somebody

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -41,6 +42,9 @@ func (q *Queue) rerouteAll(ctx context.Context) error {
 // reroute moves the recipients of one message that go elsewhere now.
 func (q *Queue) reroute(ctx context.Context, id mail.ID) error {
 	m, _, err := q.load(ctx, id)
+	if errors.Is(err, errCorrupt) {
+		return nil // its next attempt, or its end, holds it
+	}
 	if err != nil {
 		return ignoreGone(err)
 	}

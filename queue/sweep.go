@@ -81,6 +81,9 @@ func (q *Queue) endDue(ctx context.Context, rows []dueRow) error {
 	if errors.Is(err, ErrNotFound) {
 		return nil // another node was faster
 	}
+	if errors.Is(err, errCorrupt) {
+		return q.endUnread(ctx, rows, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -129,10 +132,9 @@ func (q *Queue) selectRows(ctx context.Context, where string, args ...any) ([]du
 		}
 		r.id, r.state, r.status, r.reason = mail.ID(id), int(state), decodeStatus(status), string(reason)
 		r.row = row{Pending{N: int(n), Attempts: int(attempts), Expires: fromMillis(expires)}, fromMillis(due)}
-		var err error
-		r.Recipient, err = decodeRecipient(address, notify, original)
+		r.Recipient, _ = decodeRecipient(address, notify, original) // load tells when it cannot be read
 		rows = append(rows, r)
-		return err
+		return nil
 	}, "SELECT message, n, address, notify, original, dest, state, due, expires, attempts, status, reason FROM recipient WHERE "+where, args...)
 	return rows, err
 }
