@@ -134,9 +134,10 @@ func (k *link) flush() error {
 	if len(k.out) == 0 {
 		return nil
 	}
-	by := time.Now().Add(k.Command)
-	if k.end.Before(by) {
-		by = k.end.Add(lingerTime) // so that the 421 of its end goes out
+	now := time.Now()
+	by := now.Add(k.Command)
+	if k.end.Before(by) { // so that its last replies go out: 421, and 250 before it
+		by = later(k.end, now).Add(lingerTime)
 	}
 	if err := k.nc.SetWriteDeadline(by); err != nil {
 		return fmt.Errorf("set write deadline: %w", err)
@@ -147,6 +148,13 @@ func (k *link) flush() error {
 		return fmt.Errorf("send replies: %w", err)
 	}
 	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // cut ends the connection without a word.

@@ -259,3 +259,21 @@ func TestCloseFromElsewhere(t *testing.T) {
 		}
 	})
 }
+
+// The judging of a message took until after the end of the session: it was
+// accepted, the 250 was not sent any more, and the client sent it again.
+func TestReplyToAnAcceptedMessageGoesOutThoughTheSessionIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := baseSettings()
+		s.Session = time.Minute
+		g := newGateway(t, s)
+		g.atData = func(*wire.Conn, io.Reader) error { time.Sleep(2 * time.Minute); return nil }
+		c := g.pipe()
+		wantReply(t, c, "220")
+		expect(t, c, "EHLO x", "250")
+		play(t, c, transaction+"C: DATA\nS: 354\nC: x\nC: .\nS: 250 2.0.0 Ok\nS: 421 4.4.2")
+		if len(g.got()) != 1 {
+			t.Errorf("%d messages", len(g.got()))
+		}
+	})
+}
