@@ -236,6 +236,27 @@ func TestResetAfterRefusedTransaction(t *testing.T) {
 	}
 }
 
+// A server that refuses MAIL and yet waits for a message with recipients got a
+// dot alone: an empty message for them.
+func TestNoEmptyMessageForConfusedServers(t *testing.T) {
+	for name, o := range map[string]Options{"SMTP": {}, "LMTP": {LMTP: true}} {
+		t.Run(name, func(t *testing.T) {
+			greeting, rcpt := hello, "250 Ok"
+			if o.LMTP {
+				greeting, rcpt = strings.Replace(hello, "EHLO", "LHLO", 1), "550 no"
+			}
+			s := smtptest.New(t, "127.0.0.1:0", nil, greeting+"C: MAIL*\nC: RCPT*\nC: DATA\nS: 550 no\nS: "+rcpt+"\nS: 354 go\nW:")
+			c, _ := dial(t, s, o)
+			greet(t, c)
+			answers, err := c.Begin(t.Context(), &Transaction{From: address(t, "a@a.example"), Recipients: recipients(t, "b@b.example")})
+			if !errors.Is(err, ErrReply) || answers.Mail.Code != 550 || c.Usable() {
+				t.Errorf("answers %+v, %v, usable %v", answers, err, c.Usable())
+			}
+			c.Close()
+		})
+	}
+}
+
 func TestManyRecipientsGoInGroups(t *testing.T) {
 	var script strings.Builder
 	script.WriteString(hello + "C: MAIL FROM:<>\n")

@@ -2,6 +2,7 @@ package smtpc
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -139,9 +140,14 @@ func (c *Conn) readGroup(a *Answers, from, to int) (err error) {
 }
 
 // abandon ends the data phase of a server that wants a message for nobody
-// (RFC 2920 section 3.1: a dot alone, and the reply does not matter).
+// (RFC 2920 section 3.1: a dot alone, and the reply does not matter). One that
+// has recipients though it refused MAIL would deliver an empty message to
+// them, and over LMTP a reply for each of no recipients never comes.
 func (c *Conn) abandon(a *Answers) error {
 	a.Data = mail.Reply{}
+	if a.Accepted() > 0 || c.options.LMTP {
+		return c.fail(StageData, fmt.Errorf("%w: DATA agreed to without a transaction", ErrReply))
+	}
 	_, err := c.command(StageData, c.options.Timeouts.DataEnd, ".")
 	c.unclean = false
 	return err
