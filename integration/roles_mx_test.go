@@ -169,6 +169,20 @@ func TestMonitorMode(t *testing.T) {
 	send(t, fromStranger, s.mx, 550, "a@reject.test", "nobody@example.test", letter("a@reject.test", "nobody@example.test", "unknown", "x"))
 }
 
+// TestStrangersAreNotSigned: mail that claims to be ours and comes in by the mx
+// role never gets our signature, even where monitor mode lets it pass.
+func TestStrangersAreNotSigned(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "", func(vars map[string]string) { vars["policy"] = "mode: monitor" })
+	s.keys()
+	for _, local := range []string{fromStranger, fromPrinter, "127.0.0.1"} {
+		send(t, local, s.mx, 250, "bob@example.test", "anna@example.test", letter("bob@example.test", "anna@example.test", "claimed by "+local, "x"))
+		lacks(t, unfolded(s.inside.wait(t, "Subject: claimed by "+local+"\r\n").Data), "DKIM-Signature")
+	}
+	send(t, fromExchange, s.mx, 250, "bob@example.test", "anna@example.test", letter("bob@example.test", "anna@example.test", "really ours", "x"))
+	contains(t, unfolded(s.inside.wait(t, "Subject: really ours").Data), "d=example.test;")
+}
+
 // TestSPFAlone: what policy.spf asks for.
 func TestSPFAlone(t *testing.T) {
 	t.Parallel()

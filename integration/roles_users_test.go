@@ -97,7 +97,7 @@ func TestUsersNeedTLS(t *testing.T) {
 			t.Errorf("%.10s in the clear: %d %q, %v", line, code, text, err)
 		}
 	}
-	contains(t, d.expect(t, 530, "MAIL FROM:<bob@example.test>"), "5.7.0")
+	contains(t, d.expect(t, 530, "MAIL FROM:<bob@example.test>"), "5.7.0", "STARTTLS")
 	d = secured(t, fromStranger, s.submission)
 	contains(t, d.expect(t, 250, "EHLO again"), "AUTH PLAIN LOGIN")
 	for _, d := range []*dialogue{d, tlsSession(t, fromStranger, s.submissions)} {
