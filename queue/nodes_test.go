@@ -351,3 +351,38 @@ func TestRerouteAtTheStart(t *testing.T) {
 		}
 	})
 }
+
+// Between the reading of a row and its claim another node may have taken it,
+// or an administrator may have wished something.
+func TestClaimTakesOnlyWhatIsStillAsItWasRead(t *testing.T) {
+	for name, meanwhile := range map[string]string{
+		"another node": "UPDATE recipient SET owner = 77",
+		"a wish":       "UPDATE recipient SET wish = 'hold alice'",
+		"held":         "UPDATE recipient SET state = 1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			onSQLite(t, func(t *testing.T, r *rig) {
+				r.exec("INSERT INTO node (incarnation, until) VALUES (77, ?)", millis(clock().AddDate(1, 0, 0)))
+				id := r.accept(r.make(), r.message("bob@there.example"))
+				done := false
+				r.faults.setBefore(func(_ int, statements []store.Statement) error {
+					if !done && strings.HasPrefix(statements[0].SQL, "UPDATE recipient SET owner = ? WHERE") {
+						done = true
+						r.exec(meanwhile)
+					}
+					return nil
+				})
+				r.start()
+				pass(time.Second)
+				if !done {
+					t.Fatal("nothing was claimed")
+				}
+				for _, job := range r.deliverer.jobs {
+					if job.Dest == "mx:there.example" {
+						t.Errorf("delivered: %s", r.kinds(id))
+					}
+				}
+			})
+		})
+	}
+}
