@@ -42,13 +42,14 @@ func (g *Gateway) reload(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Listeners first: a port that is taken is what can still go wrong after
-	// the check, and then nothing has changed.
-	if err := g.intake.Reload(g.intakeOptions(&c.Config)); err != nil {
-		return nil, errors.Join(fmt.Errorf("listeners: %w", err), p.close())
-	}
+	// A port that is taken is what can still go wrong after the check; then the
+	// certificates go back and nothing has changed.
 	if err := g.certificates.Replace(certificateFiles(&c.Config)); err != nil {
-		return nil, errors.Join(fmt.Errorf("certificates (listeners are new already): %w", err), p.close())
+		return nil, errors.Join(fmt.Errorf("certificates: %w", err), p.close())
+	}
+	if err := g.intake.Reload(g.intakeOptions(&c.Config)); err != nil {
+		back := g.certificates.Replace(certificateFiles(&g.config.Load().Config))
+		return nil, errors.Join(fmt.Errorf("listeners: %w", err), back, p.close())
 	}
 	if err := g.ring.SetFiles(ctx, keyFiles(&c.Config)); err != nil {
 		return nil, errors.Join(fmt.Errorf("DKIM key files (listeners and certificates are new already): %w", err), p.close())
