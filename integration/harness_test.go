@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -66,12 +67,18 @@ func tool(t testing.TB, name string) string {
 	return path
 }
 
+// lastPort is the port that freeAddress gave last: none is given twice, for a
+// test may take its time until it listens.
+var lastPort atomic.Int32
+
 // freeAddress is a loopback address with a port that was free a moment ago, of
 // those that outgoing connections do not take by themselves.
 func freeAddress(t testing.TB) string {
 	t.Helper()
+	const first, count = 10000, 20000
+	lastPort.CompareAndSwap(0, 1+rand.Int32N(count)) // another process may test too
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+lastPort.Add(1)%count))
 		if err != nil {
 			continue
 		}
