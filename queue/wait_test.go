@@ -289,3 +289,27 @@ func TestExpiryDuringAnAttempt(t *testing.T) {
 		}
 	})
 }
+
+// A destination that answers is healthy for all nodes, though the answer was
+// no delivery.
+func TestAnswerEndsTheBackOffInTheStore(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		r.deliverer.set(func(Job, Pending) Result { return siteDown() })
+		q := r.start(slowly, func(o *Options) { o.Poll = time.Second })
+		for range 3 {
+			r.accept(q, r.message("bob@there.example"))
+			settle()
+		}
+		if got := r.count("SELECT fails FROM destination"); got != 1 {
+			t.Fatalf("fails %d", got)
+		}
+		r.deliverer.set(func(Job, Pending) Result { return temporary() })
+		pass(90 * time.Second)
+		if n := len(r.observer.of(trace.KindDeferred)); n != 4 {
+			t.Fatalf("%d deferred", n)
+		}
+		if got := r.count("SELECT fails FROM destination"); got != 0 {
+			t.Errorf("fails %d", got)
+		}
+	})
+}
