@@ -93,7 +93,8 @@ func TestJSON(t *testing.T) {
 			continue
 		}
 		if hold[name] {
-			h.run("queue", "hold", id) // it may be held already
+			h.run("queue", "hold", id) // it may be held already, or be so behind an attempt
+			h.shows([]string{"queue", "list", "--state", "held"}, id)
 		}
 		if name == "queue delete" || name == "quarantine delete" {
 			continue // at the end
