@@ -171,20 +171,35 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// inject lets calls on the files of the store fail until the process is stopped.
+func (g *gate) inject(out, calls, how string) *process {
+	g.t.Helper()
+	db, pid := filepath.Join(g.dir, "data", "gatepost.db"), g.cmd.Process.Pid
+	p := startProcess(g.t, nil, tool(g.t, "strace"), "-f", "-qq", "-o", out, "-P", db, "-P", db+"-wal", "-P", db+"-shm",
+		"-e", "trace="+calls, "-e", "inject="+calls+":"+how, "-p", strconv.Itoa(pid))
+	waitFor(g.t, 20*time.Second, "strace to attach", func() bool {
+		select {
+		case err := <-p.end:
+			p.end <- err
+			g.t.Skipf("SKIPPED: strace cannot attach here: %v %s", err, p.log)
+		default:
+		}
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		return err == nil && !strings.Contains(string(b), "TracerPid:\t0\n")
+	})
+	return p
+}
+
 // TestStoreReadOnly: writes fail for a while as on a file system that went
 // read-only. The node is unready meanwhile, nothing that was acknowledged is
 // lost, and it recovers by itself.
 func TestStoreReadOnly(t *testing.T) {
 	t.Parallel()
-	strace := tool(t, "strace")
 	s, in := startSink(t, nil), freeAddress(t)
 	g := startGate(t, relayConfig, relayVars(s, in))
 	b := startBook(in, 4)
 	b.goesOn(t, "before")
-	db := filepath.Join(g.dir, "data", "gatepost.db")
-	faults := startProcess(t, nil, strace, "-f", "-qq", "-o", "/dev/null", "-P", db, "-P", db+"-wal", "-P", db+"-shm",
-		"-e", "trace=pwrite64,write,ftruncate,fsync,fdatasync", "-e", "inject=pwrite64,write,ftruncate,fsync,fdatasync:error=EROFS",
-		"-p", strconv.Itoa(g.cmd.Process.Pid))
+	faults := g.inject("/dev/null", "pwrite64,write,ftruncate,fsync,fdatasync", "error=EROFS")
 	waitFor(t, 20*time.Second, "the node to be unready", func() bool { return g.ready() == http.StatusServiceUnavailable })
 	isTemporary(t, in)
 	faults.stop()
@@ -198,14 +213,12 @@ func TestStoreReadOnly(t *testing.T) {
 // per thread.
 func TestSyncFails(t *testing.T) {
 	t.Parallel()
-	strace := tool(t, "strace")
 	s, in := startSink(t, nil), freeAddress(t)
 	g := startGate(t, relayConfig, relayVars(s, in))
 	b := startBook(in, 4)
 	b.goesOn(t, "before")
-	db, out := filepath.Join(g.dir, "data", "gatepost.db"), filepath.Join(g.dir, "strace.out")
-	faults := startProcess(t, nil, strace, "-f", "-qq", "-o", out, "-P", db, "-P", db+"-wal",
-		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=3+5", "-p", strconv.Itoa(g.cmd.Process.Pid))
+	out := filepath.Join(g.dir, "strace.out")
+	faults := g.inject(out, "fsync,fdatasync", "error=EIO:when=3+5")
 	injected := func() int {
 		text, _ := os.ReadFile(out)
 		return strings.Count(string(text), "(INJECTED)")
