@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"gatepost/gateway/intake/wire"
 	"gatepost/gateway/intake/wire/wiretest"
@@ -145,6 +146,37 @@ func TestOctetByOctet(t *testing.T) {
 	got := g.got()
 	if len(got) != 2 || got[0].content != ".x\r\n\r\n" || got[1].content != "a\r\n\r\nb" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Only CRLF "." CRLF ends a message, also where a read ends between a bare LF
+// and the dot: who sees an end there takes the rest for commands.
+func TestEndOfDataIsNotSeenBehindABareNewline(t *testing.T) {
+	for octets, want := range map[string]string{
+		"a\n.\r\nb\r\n.\r\n":   "a\r\n.\r\nb\r\n",
+		"a\n..\r\nb\r\n.\r\n":  "a\r\n..\r\nb\r\n",
+		"a\r.\r\nb\r\n.\r\n":   "a\r\n.\r\nb\r\n",
+		"a\r\n.\nb\r\n.\r\n":   "a\r\n\r\nb\r\n",
+		"a\r\r\n.\r\nNOOP\r\n": "a\r\n",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := baseSettings()
+			s.DataNewline = wire.Normalize
+			g := newGateway(t, s)
+			c := g.pipe()
+			wantReply(t, c, "220")
+			expect(t, c, "EHLO x", "250")
+			play(t, c, transaction+"C: DATA\nS: 354")
+			for i := range octets { // each is a read of its own
+				if c.Send(octets[i:i+1]) != nil || len(g.got()) > 0 {
+					break
+				}
+				synctest.Wait()
+			}
+			if got := g.got(); len(got) != 1 || got[0].content != want {
+				t.Errorf("%q: got %q", octets, got)
+			}
+		})
 	}
 }
 
