@@ -273,6 +273,8 @@ func kindName(v reflect.Value) string {
 		return "a duration such as 30s, 5m, 4h or 5d"
 	case Size:
 		return "a size such as 64KiB or 25MiB"
+	case Date:
+		return "a day such as 2027-03-31"
 	case netip.Prefix:
 		return "an address or CIDR"
 	case netip.Addr:

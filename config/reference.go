@@ -14,7 +14,7 @@ import (
 func WriteReference(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Configuration\n\nMade from the types of package `config` by `gatepost config reference`; do not edit.\n\n" +
-		"One YAML file. Durations: `30s`, `5m`, `4h`, `5d`. Sizes: `64KiB`, `25MiB`. `${env:NAME}` and `${file:/path}` (one\n" +
+		"One YAML file. Durations: `30s`, `5m`, `4h`, `5d`. Sizes: `64KiB`, `25MiB`. Dates: `2027-03-31`. `${env:NAME}` and `${file:/path}` (one\n" +
 		"newline at the end is trimmed) are replaced in any string. Only `hostname` and one listener are required.\n" +
 		"`gatepost check` shows everything that is wrong with a file, and what it means with all defaults.\n\n" +
 		"| key | type | default | meaning |\n|---|---|---|---|\n")
@@ -66,7 +66,7 @@ func typeName(f reflect.StructField) string {
 
 func shortName(t reflect.Type) string {
 	switch t.Name() {
-	case "Duration", "Size", "Secret", "Prefix", "Addr", "URL":
+	case "Duration", "Size", "Date", "Secret", "Prefix", "Addr", "URL":
 		return strings.NewReplacer("Prefix", "CIDR", "Addr", "address").Replace(t.Name())
 	}
 	switch t.Kind() {

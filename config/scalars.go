@@ -123,3 +123,34 @@ func (u URL) String() string {
 
 // MarshalText is String.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// Date is a day, written 2027-03-31.
+type Date struct{ day time.Time }
+
+var errDate = errors.New("expected a day such as 2027-03-31")
+
+// UnmarshalText reads a day.
+func (d *Date) UnmarshalText(b []byte) error {
+	day, err := time.Parse(time.DateOnly, string(b))
+	if err != nil {
+		return errDate
+	}
+	d.day = day
+	return nil
+}
+
+// MarshalText writes the day; nothing for no day.
+func (d Date) MarshalText() ([]byte, error) {
+	if d.day.IsZero() {
+		return nil, nil
+	}
+	return d.day.AppendFormat(nil, time.DateOnly), nil
+}
+
+// End is the first moment behind the day, in UTC; zero for no day.
+func (d Date) End() time.Time {
+	if d.day.IsZero() {
+		return d.day
+	}
+	return d.day.AddDate(0, 0, 1)
+}

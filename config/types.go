@@ -269,6 +269,7 @@ type Policy struct {
 	DKIM         DKIMPolicy     `yaml:"dkim" doc:"Which signatures count."`
 	DMARC        DMARCPolicy    `yaml:"dmarc" doc:"What DMARC does."`
 	ARC          ARCPolicy      `yaml:"arc" doc:"Authenticated Received Chain; not supported yet."`
+	Overrides    []Override     `yaml:"overrides" doc:"Exceptions for unproven mail that a known forwarder brings: one author's domain, one forwarder, until a day. Mail that is proven needs none."`
 	Exempt       []netip.Prefix `yaml:"exempt" doc:"Clients that are never judged."`
 	Tag          TagPolicy      `yaml:"tag" doc:"The field that marks tagged mail."`
 	StripInbound []string       `yaml:"strip_inbound" default:"X-Gatepost-* X-MS-Exchange-Organization-* X-MS-Exchange-Forest-*" doc:"Fields removed from mail of the mx role."`
@@ -301,6 +302,21 @@ type DMARCPolicy struct {
 // ARCPolicy names sealers that are believed.
 type ARCPolicy struct {
 	TrustedSealers []string `yaml:"trusted_sealers" doc:"Domains; not supported yet."`
+}
+
+// Override is one exception for a forwarder.
+type Override struct {
+	From      string    `yaml:"from" need:"yes" doc:"Domain of the header From, exactly: no wildcard, no subdomains."`
+	Forwarder Forwarder `yaml:"forwarder" need:"yes" doc:"Who may bring it: dkim or client, one of the two."`
+	Action    string    `yaml:"action" default:"accept" values:"accept|tag|quarantine" doc:"What happens in the place of what SPF alone and DMARC would do."`
+	Until     Date      `yaml:"until" need:"yes" doc:"Last day (UTC), at most a year ahead. An expired override is ignored, and 'gatepost check' warns of it."`
+	Note      string    `yaml:"note" need:"yes" doc:"Why. It is kept in the trace of each message."`
+}
+
+// Forwarder is who brings mail of others.
+type Forwarder struct {
+	DKIM   string `yaml:"dkim" doc:"Domain (d=) of a DKIM signature that passes, exactly."`
+	Client string `yaml:"client" doc:"Name of the client, or a parent of it, forward-confirmed by reverse DNS."`
 }
 
 // TagPolicy names the field of tagged mail.

@@ -394,6 +394,14 @@ func (k *check) policy() {
 	k.positive("policy.dkim.max_signatures", int64(p.DKIM.MaxSignatures))
 	k.fieldNames("policy.tag.header", []string{p.Tag.Header}, false)
 	k.fieldNames("policy.strip_inbound", p.StripInbound, true)
+	for i, o := range p.Overrides {
+		path := fmt.Sprintf("policy.overrides[%d].from", i)
+		if strings.Contains(o.From, "*") {
+			k.fail(path, "wildcards are refused: give one domain")
+			continue
+		}
+		k.domain(path, o.From)
+	}
 	for i, a := range p.Quarantine.Notify {
 		k.address(fmt.Sprintf("policy.quarantine.notify[%d]", i), a)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 )
 
 // Warnings names what works but is dangerous, and what the file asks for that
@@ -42,6 +43,17 @@ func (k *check) readableByAll() {
 			k.fail(path, "private key %s is readable by all users of this machine; chmod 640 it", file)
 		}
 	}
+}
+
+// ExpiredOverrides warns of exceptions that no longer hold.
+func (c *Loaded) ExpiredOverrides(now time.Time) Errors {
+	k := &check{c: c}
+	for i, o := range c.Policy.Overrides {
+		if end := o.Until.End(); !end.After(now) {
+			k.fail(fmt.Sprintf("policy.overrides[%d].until", i), "this override for %s has expired and is ignored; remove it, or give it a new day", o.From)
+		}
+	}
+	return k.errors
 }
 
 // idle warns of settings that leave something without use.

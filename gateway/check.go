@@ -37,6 +37,7 @@ func CheckFile(ctx context.Context, file string) (*config.Loaded, config.Errors,
 	if len(wrong) == 0 {
 		warnings = append(c.Warnings(), nameWarnings(ctx, c)...)
 		warnings = append(warnings, certificateWarnings(c, time.Now())...)
+		warnings = append(warnings, c.ExpiredOverrides(time.Now())...)
 	}
 	return c, wrong, warnings, nil
 }

@@ -89,6 +89,12 @@ func policyOptions(c *config.Config) policy.Options {
 		Exempt:    prefixStrings(p.Exempt),
 		TagHeader: p.Tag.Header,
 	}
+	for _, x := range p.Overrides {
+		o.Overrides = append(o.Overrides, policy.Override{
+			From: domainOf(x.From), Forwarder: policy.Forwarder{DKIM: x.Forwarder.DKIM, Client: x.Forwarder.Client},
+			Action: x.Action, Until: x.Until.End(), Note: x.Note,
+		})
+	}
 	for _, d := range c.Domains {
 		o.Domains = append(o.Domains, policy.Domain{Name: domainOf(d.Name), AcceptAll: d.Recipients.Accept == "all", File: d.Recipients.File})
 	}

@@ -74,7 +74,10 @@ func (f Facts) dmarcMethod() authres.Method {
 		if m.Reason != "" {
 			m.Reason += "; "
 		}
-		m.Reason += "policy " + f.Disposition.Requested + ", " + f.Disposition.Override
+		if f.Disposition.Requested != "" {
+			m.Reason += "policy " + f.Disposition.Requested + ", "
+		}
+		m.Reason += f.Disposition.Override
 	}
 	return m
 }

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -13,25 +12,41 @@ import (
 // than 200.
 const maxHeaderFields = 1000
 
-func (e *Engine) internal(_ context.Context, j *judgement) finding {
+// read finds what the header alone says.
+func (e *Engine) read(_ Session, h mail.Header) Facts {
+	f := Facts{Fields: len(h.Fields)}
+	from, err := mail.HeaderFrom(h)
+	if err == nil {
+		f.From = from
+		return f
+	}
+	reason := mail.ReasonSyntax
+	if bad := (*mail.FromError)(nil); errors.As(err, &bad) {
+		reason = bad.Reason
+	}
+	f.FromError = string(reason)
+	return f
+}
+
+func (e *Engine) internal(j *judgement) finding {
 	if j.session.Role != mail.RoleInternal {
 		return finding{}
 	}
-	if from, err := mail.HeaderFrom(j.header); err == nil {
-		j.facts.From, j.vouched = from, from.Domain()
+	if !j.facts.From.IsNull() {
+		j.vouched = j.facts.From.Domain()
 	}
 	return finding{action: Accept, final: true, reason: "our own message"}
 }
 
-func (e *Engine) exempted(_ context.Context, j *judgement) finding {
+func (e *Engine) exempted(j *judgement) finding {
 	if j.session.Role != mail.RoleMX || !containsAddr(e.exempt, j.session.Addr) {
 		return finding{}
 	}
 	return finding{action: Accept, final: true, reason: fmt.Sprintf("client %s is exempt", j.session.Addr)}
 }
 
-func (e *Engine) headerLimits(_ context.Context, j *judgement) finding {
-	n := len(j.header.Fields)
+func (e *Engine) headerLimits(j *judgement) finding {
+	n := j.facts.Fields
 	if n <= maxHeaderFields {
 		return finding{}
 	}
@@ -42,25 +57,19 @@ func (e *Engine) headerLimits(_ context.Context, j *judgement) finding {
 // fromShape wants one author: two From fields, or two addresses, let the
 // recipient see another author than the one that was judged (RFC 5322 section
 // 3.6.2 allows several addresses; RFC 9989 section 11.5 warns of them).
-func (e *Engine) fromShape(_ context.Context, j *judgement) finding {
-	from, err := mail.HeaderFrom(j.header)
-	if err == nil {
-		j.facts.From = from
+func (e *Engine) fromShape(j *judgement) finding {
+	reason := j.facts.FromError
+	if reason == "" {
 		return finding{}
 	}
-	reason := mail.ReasonSyntax
-	if bad := (*mail.FromError)(nil); errors.As(err, &bad) {
-		reason = bad.Reason
-	}
-	j.facts.FromError = string(reason)
-	return finding{action: Reject, final: true, reason: "header From: " + string(reason),
+	return finding{action: Reject, final: true, reason: "header From: " + reason,
 		reply: mail.ReplyBadFrom.WithText(fmt.Sprintf("From field must hold exactly one address, but there is %s", reason))}
 }
 
 // headerFromOfRelay ends the judgement of a relay session: its client is
 // trusted, as long as it keeps to its own addresses. What it may send as is
 // vouched for, and so gets signed.
-func (e *Engine) headerFromOfRelay(_ context.Context, j *judgement) finding {
+func (e *Engine) headerFromOfRelay(j *judgement) finding {
 	if j.session.Role != mail.RoleRelay {
 		return finding{}
 	}

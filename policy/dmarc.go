@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"gatepost/auth/dmarc"
 	"gatepost/mail"
 )
 
@@ -28,11 +26,11 @@ const draws = 10000
 // every node, and that a sender cannot choose without the key. It stands on
 // what a resent message keeps: author, Message-ID, date, subject. The client
 // and the envelope are left out, for the next try may come from another host.
-func (j *judgement) draw(key []byte) int {
+func draw(key []byte, from mail.Domain, h mail.Header) int {
 	mac := hmac.New(sha256.New, key)
-	fmt.Fprintf(mac, "gatepost sample\x00%s\x00", j.facts.From.Domain())
+	fmt.Fprintf(mac, "gatepost sample\x00%s\x00", from)
 	for _, name := range []string{"Message-ID", "Date", "Subject", "From", "To"} {
-		for _, f := range j.header.All(name) {
+		for _, f := range h.All(name) {
 			fmt.Fprintf(mac, "%s\x00%s\x00", name, strings.Join(strings.Fields(f.Value()), " "))
 		}
 	}
@@ -46,8 +44,9 @@ func (j *judgement) draw(key []byte) int {
 // Without t=, pct (RFC 7489 section 6.6.4) and enforce_percent together are
 // the share that gets the full policy; the rest gets one level less: reject
 // becomes quarantine, quarantine becomes none.
-func (e *Engine) disposition(r dmarc.Result, draw int) Disposition {
-	if r.Value != "fail" || !slices.Contains(levels, r.Policy) {
+func (e *Engine) disposition(f Facts) Disposition {
+	r := f.DMARC
+	if !e.dmarc.enabled || r.Value != "fail" || !slices.Contains(levels, r.Policy) {
 		return Disposition{}
 	}
 	d := Disposition{Requested: r.Policy, Applied: r.Policy, Percent: e.dmarc.percent}
@@ -59,7 +58,7 @@ func (e *Engine) disposition(r dmarc.Result, draw int) Disposition {
 		share = share * r.Pct / 100
 		d.Percent = e.dmarc.percent * r.Pct / 100
 	}
-	if draw >= share && d.Applied != "none" {
+	if f.Draw >= share && d.Applied != "none" {
 		d.Applied = lower(d.Applied)
 		d.Override = "sampled_out"
 	}
@@ -69,6 +68,8 @@ func (e *Engine) disposition(r dmarc.Result, draw int) Disposition {
 // override records that the verdict went another way than the policy.
 func (d *Disposition) override(v Verdict) {
 	switch {
+	case v.Rule == "override":
+		d.Override = "policy_override"
 	case d.Applied == "" || d.Applied == "none":
 	case v.Would != "":
 		d.Override = "monitor"
@@ -78,7 +79,7 @@ func (d *Disposition) override(v Verdict) {
 }
 
 // dmarcPolicy is policy.dmarc: what the author's domain asks for.
-func (e *Engine) dmarcPolicy(_ context.Context, j *judgement) finding { return e.judgeDMARC(j.facts) }
+func (e *Engine) dmarcPolicy(j *judgement) finding { return e.judgeDMARC(j.facts) }
 
 func (e *Engine) judgeDMARC(f Facts) finding {
 	action := Action("")

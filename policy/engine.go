@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"gatepost/mail"
 )
@@ -18,9 +19,11 @@ type Engine struct {
 	spf        spfActions
 	dmarc      dmarcActions
 	exempt     []netip.Prefix
+	overrides  []override
 	tagHeader  string
 	sampleKey  []byte
 	proofs     Proofs
+	now        func() time.Time
 }
 
 type relayClient struct {

@@ -10,14 +10,21 @@ import (
 // Facts is everything the judgement of a message found. It is kept with the
 // message as JSON.
 type Facts struct {
-	From        mail.Address  `json:"from,omitzero"`        // the header From
-	FromError   string        `json:"from_error,omitempty"` // why there is none
-	SPF         spf.Result    `json:"spf,omitzero"`
-	DKIM        []dkim.Result `json:"dkim,omitempty"`
-	DMARC       dmarc.Result  `json:"dmarc,omitzero"`
-	IPRev       IPRev         `json:"iprev,omitzero"`
-	Disposition Disposition   `json:"disposition,omitzero"`
-	Steps       []Step        `json:"steps,omitempty"`
+	From      mail.Address  `json:"from,omitzero"`        // the header From
+	FromError string        `json:"from_error,omitempty"` // why there is none
+	Fields    int           `json:"fields,omitempty"`     // of the header
+	Proved    bool          `json:"proved,omitempty"`     // the proofs below were asked for
+	Unread    string        `json:"unread,omitempty"`     // why they could not be made
+	SPF       spf.Result    `json:"spf,omitzero"`
+	DKIM      []dkim.Result `json:"dkim,omitempty"`
+	DMARC     dmarc.Result  `json:"dmarc,omitzero"`
+	IPRev     IPRev         `json:"iprev,omitzero"`
+	// Draw decides whether the message is sampled (pct, enforce_percent).
+	Draw int `json:"draw,omitempty"`
+	// Worlds are the answers that may still come where DNS gave none.
+	Worlds      []World     `json:"worlds,omitempty"`
+	Disposition Disposition `json:"disposition,omitzero"`
+	Steps       []Step      `json:"steps,omitempty"`
 }
 
 // Disposition is what became of the domain owner's DMARC policy.
@@ -26,8 +33,10 @@ type Disposition struct {
 	Applied   string `json:"applied,omitempty"`   // after t=, pct and enforce_percent
 	Percent   int    `json:"percent,omitempty"`   // share of failing mail that gets the full policy
 	// Override says why Applied differs from Requested, or why the message was
-	// treated otherwise: testing, sampled_out, local_policy, monitor.
+	// treated otherwise: testing, sampled_out, local_policy, monitor,
+	// policy_override (policy.overrides).
 	Override string `json:"override,omitempty"`
+	Note     string `json:"note,omitempty"` // the administrator's, of policy_override
 }
 
 // Confirms tells whether the proofs confirm that from belongs to the sender:

@@ -36,7 +36,8 @@ type Options struct {
 	SPF          SPF
 	DMARC        DMARC
 	Exempt       []string // policy.exempt: addresses and prefixes
-	TagHeader    string   // policy.tag.header
+	Overrides    []Override
+	TagHeader    string // policy.tag.header
 	// SampleKey is shared by all nodes and secret: pct draws by it.
 	SampleKey []byte
 	Proofs    Proofs

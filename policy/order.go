@@ -6,13 +6,16 @@ import (
 	"gatepost/mail"
 )
 
-// rule is one step of the judgement of a message.
+// rule is one step of the judgement of a message. It asks facts and nothing
+// else, so that a message can be judged again when it is gone.
 type rule struct {
 	name string
 	// judges marks a rule that judges mail of strangers: in monitor mode it
 	// never acts. The others keep the gateway safe and always act.
 	judges bool
-	ask    func(context.Context, *judgement) finding
+	// proved marks a rule that needs the proofs.
+	proved bool
+	ask    func(*judgement) finding
 }
 
 // finding is what a rule says. An empty action: nothing, go on.
@@ -30,49 +33,92 @@ type finding struct {
 // several the severest stays.
 func (e *Engine) contentRules() []rule {
 	return []rule{
-		{"internal", false, e.internal},          // our own notices are not judged
-		{"exempt", false, e.exempted},            // nor are clients of policy.exempt
-		{"header-limits", false, e.headerLimits}, // a header that costs too much to judge
-		{"from-shape", true, e.fromShape},        // exactly one From with exactly one address
-		{"send-as", false, e.headerFromOfRelay},  // relay sessions: may the client use this From? They end here
-		{"proofs", false, e.gather},              // SPF, DKIM, reverse DNS at once, then DMARC
-		{"temperror", true, e.temporaryTrouble},  // DNS trouble that could change the outcome
-		{"spf", true, e.spfAlone},                // what an SPF result alone does
-		{"dmarc", true, e.dmarcPolicy},           // what the author's domain asks for
+		{"internal", false, false, e.internal},          // our own notices are not judged
+		{"exempt", false, false, e.exempted},            // nor are clients of policy.exempt
+		{"header-limits", false, false, e.headerLimits}, // a header that costs too much to judge
+		{"from-shape", true, false, e.fromShape},        // exactly one From with exactly one address
+		{"send-as", false, false, e.headerFromOfRelay},  // relay sessions: may the client use this From? They end here
+		{"proofs", false, true, e.proofsAtHand},         // SPF, DKIM, reverse DNS at once, then DMARC (gather)
+		{"temperror", true, true, e.temporaryTrouble},   // DNS trouble that could change the outcome
+		{"override", true, true, e.overridden},          // what policy.overrides puts in the place of the rules below
+		{"spf", true, true, e.spfAlone},                 // what an SPF result alone does
+		{"dmarc", true, true, e.dmarcPolicy},            // what the author's domain asks for
 	}
 }
 
 // judgement is one message on its way through the list.
 type judgement struct {
 	session Session
-	env     mail.Envelope
-	header  mail.Header
-	content mail.Body
 	facts   Facts
 	vouched mail.Domain
 }
 
-// Content judges a message. The domain is that of the header From which the
-// gateway vouches for; it is zero unless the session is a relay session whose
-// client may use it.
+// Decision is what the list comes to.
+type Decision struct {
+	Facts   Facts   `json:"facts"`
+	Verdict Verdict `json:"verdict"`
+	// Vouched is the domain of the header From which the gateway vouches for;
+	// it is zero unless the session is a relay session whose client may use it.
+	Vouched mail.Domain `json:"vouched,omitzero"`
+	// Undecided: the verdict hangs on proofs that the facts do not hold,
+	// because the policy of that time did not ask for them.
+	Undecided bool `json:"undecided,omitempty"`
+}
+
+// Content judges a message: what can be found out about it first, then Decide.
+// The domain is Decision.Vouched.
 func (e *Engine) Content(ctx context.Context, s Session, env mail.Envelope, header mail.Header, content mail.Body) (Facts, Verdict, mail.Domain) {
-	j := &judgement{session: s, env: env, header: header, content: content}
+	f := e.read(s, header)
+	if e.wantsProofs(s, f) {
+		e.gather(ctx, &inquiry{s, env, header, content}, &f)
+	}
+	d := e.Decide(s, f)
+	return d.Facts, d.Verdict, d.Vouched
+}
+
+// Decide runs the list over facts alone: no DNS, no content. It forgets what
+// an earlier decision wrote into them.
+func (e *Engine) Decide(s Session, f Facts) Decision {
+	f.Steps, f.Disposition = nil, e.disposition(f)
+	j := &judgement{session: s, facts: f}
 	v := accepted()
-	settled := false // a rule that may not act has ended the list for those like it
+	settled, undecided := false, false // settled: a rule that may not act has ended the list for those like it
 	for _, r := range e.contentRules() {
-		f := r.ask(ctx, j)
-		j.note(r.name, f)
-		silent := e.silent(r, s)
-		if f.action != "" && !(settled && silent) {
-			v = weigh(v, r.name, f, j, silent)
+		if r.proved && !settled && !e.hasProofs(f) {
+			undecided = true
 		}
-		if f.final && !silent {
+		found := r.ask(j)
+		j.note(r.name, found)
+		silent := e.silent(r, s)
+		if found.action != "" && !(settled && silent) {
+			v = weigh(v, r.name, found, j, silent)
+		}
+		if found.final && !silent {
 			break
 		}
-		settled = settled || f.final
+		settled = settled || found.final
 	}
 	j.facts.Disposition.override(v)
-	return j.facts, v, j.vouched
+	return Decision{Facts: j.facts, Verdict: v, Vouched: j.vouched, Undecided: undecided}
+}
+
+// wantsProofs tells whether the list gets as far as the rules that need proofs.
+func (e *Engine) wantsProofs(s Session, f Facts) bool {
+	j := &judgement{session: s, facts: f}
+	for _, r := range e.contentRules() {
+		if r.proved {
+			return true
+		}
+		if found := r.ask(j); found.final && !e.silent(r, s) {
+			return false
+		}
+	}
+	return false
+}
+
+// hasProofs tells whether f holds what the rules of this engine ask.
+func (e *Engine) hasProofs(f Facts) bool {
+	return f.Proved && (!e.dmarc.enabled || f.DMARC.Value != "" || f.From.IsNull())
 }
 
 // silent tells whether r only says what it would do: monitor mode learns about

@@ -5,23 +5,31 @@ import (
 	"fmt"
 	"sync"
 
+	"gatepost/auth/dmarc"
 	"gatepost/mail"
 )
 
+// inquiry is a message whose proofs are asked for.
+type inquiry struct {
+	session Session
+	env     mail.Envelope
+	header  mail.Header
+	content mail.Body
+}
+
 // gather runs the checks that do not need each other at the same time, then
 // DMARC, which needs SPF and DKIM.
-func (e *Engine) gather(ctx context.Context, j *judgement) finding {
+func (e *Engine) gather(ctx context.Context, q *inquiry, f *Facts) {
 	var (
 		running sync.WaitGroup
 		readErr error
-		f       = &j.facts
-		s       = j.session
+		s       = q.session
 	)
 	if e.proofs.SPF != nil {
-		running.Go(func() { f.SPF = e.proofs.SPF.Check(ctx, s.Addr, s.Helo, j.env.From) })
+		running.Go(func() { f.SPF = e.proofs.SPF.Check(ctx, s.Addr, s.Helo, q.env.From) })
 	}
 	if e.proofs.DKIM != nil {
-		running.Go(func() { f.DKIM, readErr = e.proofs.DKIM.Verify(ctx, j.content) })
+		running.Go(func() { f.DKIM, readErr = e.proofs.DKIM.Verify(ctx, q.content) })
 	}
 	running.Go(func() {
 		f.IPRev = s.IPRev
@@ -30,14 +38,30 @@ func (e *Engine) gather(ctx context.Context, j *judgement) finding {
 		}
 	})
 	running.Wait()
+	f.Proved = true
 	if readErr != nil {
-		return finding{action: Defer, final: true, reason: mail.SafeText(fmt.Sprintf("cannot read the message: %v", readErr), 300), reply: mail.ReplyLocalError}
+		f.Unread = mail.SafeText(fmt.Sprintf("cannot read the message: %v", readErr), 300)
+		return
 	}
-	if e.dmarc.enabled && e.proofs.DMARC != nil && !f.From.IsNull() {
-		f.DMARC = e.proofs.DMARC.Check(ctx, f.From.Domain(), f.SPF, f.DKIM)
-		f.Disposition = e.disposition(f.DMARC, j.draw(e.sampleKey))
+	f.DMARC = e.checkDMARC(ctx, *f)
+	f.Draw = draw(e.sampleKey, f.From.Domain(), q.header)
+	f.Worlds = e.worlds(ctx, *f)
+}
+
+// checkDMARC is empty where DMARC is not asked.
+func (e *Engine) checkDMARC(ctx context.Context, f Facts) dmarc.Result {
+	if !e.dmarc.enabled || e.proofs.DMARC == nil || f.From.IsNull() {
+		return dmarc.Result{}
 	}
-	return finding{reason: f.summary()}
+	return e.proofs.DMARC.Check(ctx, f.From.Domain(), f.SPF, f.DKIM)
+}
+
+// proofsAtHand names the proofs; without them nothing is decided.
+func (e *Engine) proofsAtHand(j *judgement) finding {
+	if j.facts.Unread != "" {
+		return finding{action: Defer, final: true, reason: j.facts.Unread, reply: mail.ReplyLocalError}
+	}
+	return finding{reason: j.facts.summary()}
 }
 
 // summary is the results in one line.
@@ -60,7 +84,7 @@ func orNone(s string) string {
 }
 
 // spfAlone is policy.spf: what a result of SPF does without DMARC.
-func (e *Engine) spfAlone(_ context.Context, j *judgement) finding { return e.judgeSPF(j.facts) }
+func (e *Engine) spfAlone(j *judgement) finding { return e.judgeSPF(j.facts) }
 
 func (e *Engine) judgeSPF(f Facts) finding {
 	action := Action("")

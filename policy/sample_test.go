@@ -10,9 +10,7 @@ import (
 
 // drawOf is the number of one message, seen by a node with the given key.
 func drawOf(t testing.TB, key, text string) int {
-	j := &judgement{header: header(t, text), session: stranger()}
-	j.facts.From = address(t, "a@author.example")
-	return j.draw([]byte(key))
+	return draw([]byte(key), domain(t, "author.example"), header(t, text))
 }
 
 func TestSameMessageSameDraw(t *testing.T) {
@@ -44,7 +42,7 @@ func TestPctIsTheShareThatGetsThePolicy(t *testing.T) {
 		full := 0
 		for i := range messages {
 			draw := drawOf(t, "k", fmt.Sprintf("From: a@author.example\r\nMessage-ID: <%d@x>\r\n", i))
-			d := e.disposition(dmarc.Result{Value: "fail", Policy: "reject", Pct: c.pct}, draw)
+			d := e.disposition(Facts{Draw: draw, DMARC: dmarc.Result{Value: "fail", Policy: "reject", Pct: c.pct}})
 			switch {
 			case d.Applied == "reject":
 				full++

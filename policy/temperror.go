@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"gatepost/auth/dkim"
-	"gatepost/auth/spf"
+	"gatepost/auth/dmarc"
 	"gatepost/mail"
 )
 
@@ -14,12 +14,12 @@ import (
 // answer now (RFC 7208 section 8.6, RFC 6376 section 6.1.2). It supposes each
 // answer that may still come and asks the later rules: where all lead to the
 // same action, waiting would change nothing.
-func (e *Engine) temporaryTrouble(ctx context.Context, j *judgement) finding {
+func (e *Engine) temporaryTrouble(j *judgement) finding {
 	what := j.facts.troubled()
 	if len(what) == 0 {
 		return finding{}
 	}
-	actions := e.possibleActions(ctx, j)
+	actions := e.possibleActions(j.facts)
 	if len(actions) == 1 {
 		return finding{reason: fmt.Sprintf("no DNS answer for %s, but every answer would lead to %s", what[0], actions[0])}
 	}
@@ -54,47 +54,103 @@ func (f *Facts) troubled() []string {
 	return what
 }
 
+// World is one way in which open questions to DNS may yet be answered.
+type World struct {
+	SPF   string       `json:"spf,omitempty"`  // in the place of temperror
+	DKIM  string       `json:"dkim,omitempty"` // likewise
+	DMARC dmarc.Result `json:"dmarc,omitzero"` // what DMARC makes of that
+}
+
+// worlds supposes each answer that may still come; none where nothing is open.
+func (e *Engine) worlds(ctx context.Context, f Facts) []World {
+	if len(f.troubled()) == 0 {
+		return nil
+	}
+	spfValues, dkimValues := []string{""}, []string{""}
+	if f.SPF.Value == "temperror" {
+		spfValues = []string{"pass", "softfail", "fail"}
+	}
+	if slices.ContainsFunc(f.DKIM, func(r dkim.Result) bool { return r.Value == "temperror" }) {
+		dkimValues = []string{"pass", "fail"}
+	}
+	var out []World
+	for _, s := range spfValues {
+		for _, d := range dkimValues {
+			w := World{SPF: s, DKIM: d, DMARC: f.DMARC}
+			w.DMARC = e.checkDMARC(ctx, f.in(w))
+			w.DMARC.Record = nil
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// in gives the facts as they are in w.
+func (f Facts) in(w World) Facts {
+	if w.SPF != "" {
+		f.SPF.Value = w.SPF
+	}
+	if w.DKIM != "" {
+		f.DKIM = slices.Clone(f.DKIM)
+		for i := range f.DKIM {
+			if f.DKIM[i].Value == "temperror" {
+				f.DKIM[i].Value = w.DKIM
+			}
+		}
+	}
+	f.DMARC = w.DMARC
+	return f
+}
+
 // possibleActions is what the message may still come to, each action once.
-func (e *Engine) possibleActions(ctx context.Context, j *judgement) []Action {
+func (e *Engine) possibleActions(f Facts) []Action {
 	var actions []Action
-	for _, s := range supposedSPF(j.facts.SPF) {
-		for _, signatures := range supposedDKIM(j.facts.DKIM) {
-			supposed := j.facts
-			supposed.SPF, supposed.DKIM = s, signatures
-			for _, a := range e.actionsOf(ctx, j, supposed) {
-				if !slices.Contains(actions, a) {
-					actions = append(actions, a)
-				}
+	for _, w := range f.Worlds {
+		for _, supposed := range supposedDMARC(f.in(w)) {
+			if a := e.outcome(supposed); !slices.Contains(actions, a) {
+				actions = append(actions, a)
 			}
 		}
 	}
 	return actions
 }
 
-// actionsOf asks the later rules about supposed facts. DMARC may still be open
-// then, because the policy record or an organizational domain cannot be found:
-// the message passes, or the policy applies, and where that is unknown, any.
-func (e *Engine) actionsOf(ctx context.Context, j *judgement, f Facts) []Action {
-	fromSPF := stronger(e.judgeSPF(f).action, Accept)
-	if !e.dmarc.enabled || e.proofs.DMARC == nil || f.From.IsNull() {
-		return []Action{fromSPF}
+// supposedDMARC settles a DMARC that is still open, because the policy record
+// or an organizational domain cannot be found: the message passes, or the
+// policy applies, and where that is unknown, any.
+func supposedDMARC(f Facts) []Facts {
+	if f.DMARC.Value != "temperror" || f.passesAsAuthor() {
+		return []Facts{f}
 	}
-	f.DMARC = e.proofs.DMARC.Check(ctx, f.From.Domain(), f.SPF, f.DKIM)
-	open := f.DMARC.Value == "temperror" && !f.passesAsAuthor()
 	policies := []string{f.DMARC.Policy}
-	if open && f.DMARC.Policy == "" {
+	if f.DMARC.Policy == "" {
 		policies = levels
 	}
-	var actions []Action
-	if open {
-		actions, f.DMARC.Value = []Action{fromSPF}, "fail"
-	}
+	f.DMARC.Value = "pass"
+	out := []Facts{f}
 	for _, level := range policies {
-		f.DMARC.Policy = level
-		f.Disposition = e.disposition(f.DMARC, j.draw(e.sampleKey))
-		actions = append(actions, stronger(fromSPF, e.judgeDMARC(f).action))
+		f.DMARC.Value, f.DMARC.Policy = "fail", level
+		out = append(out, f)
 	}
-	return actions
+	return out
+}
+
+// outcome is what the rules behind temperror come to.
+func (e *Engine) outcome(f Facts) Action {
+	f.Disposition = e.disposition(f)
+	if o := e.overrideOf(f); o != nil {
+		return o.action
+	}
+	return e.unproven(f)
+}
+
+// unproven is the severest that the rules about proofs ask for.
+func (e *Engine) unproven(f Facts) Action {
+	action := Accept
+	for _, one := range []finding{e.judgeSPF(f), e.judgeDMARC(f)} {
+		action = stronger(one.action, action)
+	}
+	return action
 }
 
 func stronger(a, b Action) Action {
@@ -112,34 +168,4 @@ func (f *Facts) passesAsAuthor() bool {
 		return true
 	}
 	return slices.ContainsFunc(f.DKIM, func(r dkim.Result) bool { return r.Value == "pass" && r.Domain == author })
-}
-
-func supposedSPF(r spf.Result) []spf.Result {
-	if r.Value != "temperror" {
-		return []spf.Result{r}
-	}
-	var out []spf.Result
-	for _, value := range []string{"pass", "softfail", "fail"} {
-		r.Value = value
-		out = append(out, r)
-	}
-	return out
-}
-
-func supposedDKIM(signatures []dkim.Result) [][]dkim.Result {
-	open := slices.ContainsFunc(signatures, func(r dkim.Result) bool { return r.Value == "temperror" })
-	if !open {
-		return [][]dkim.Result{signatures}
-	}
-	var out [][]dkim.Result
-	for _, value := range []string{"pass", "fail"} {
-		supposed := slices.Clone(signatures)
-		for i := range supposed {
-			if supposed[i].Value == "temperror" {
-				supposed[i].Value = value
-			}
-		}
-		out = append(out, supposed)
-	}
-	return out
 }

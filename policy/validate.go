@@ -38,15 +38,20 @@ func New(o Options) (*Engine, error) {
 		tagHeader:  p.fieldName("policy.tag.header", o.TagHeader),
 		sampleKey:  o.SampleKey,
 		proofs:     o.Proofs,
+		now:        o.Now,
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if e.now == nil {
+		e.now = time.Now
+	}
 	e.spf = p.spf(o.SPF)
 	e.dmarc = p.dmarc(o.DMARC)
+	e.overrides = p.overrides(o.Overrides, e.now())
 	e.clients = p.clients(o.RelayClients)
 	e.users = p.users(o.Users)
-	e.domains = p.domains(o)
+	e.domains = p.domains(o, e.now)
 	if len(p.all) > 0 {
 		return nil, errors.Join(p.all...)
 	}
@@ -169,11 +174,7 @@ func (p *problems) identity(path, what string, u User) identity {
 	return who
 }
 
-func (p *problems) domains(o Options) map[mail.Domain]*recipients {
-	now := o.Now
-	if now == nil {
-		now = time.Now
-	}
+func (p *problems) domains(o Options, now func() time.Time) map[mail.Domain]*recipients {
 	out := make(map[mail.Domain]*recipients, len(o.Domains))
 	for i, d := range o.Domains {
 		path := fmt.Sprintf("domains[%d]", i)

@@ -115,10 +115,16 @@ func dmarcPolicy(f policy.Facts) string {
 }
 
 func dispositionText(d policy.Disposition) string {
-	if d.Applied == "" {
-		return ""
+	text := ""
+	if d.Applied != "" {
+		text = ", applied " + d.Applied
 	}
-	return strings.TrimRight(fmt.Sprintf(", applied %s %s", d.Applied, d.Override), " ")
+	for _, more := range []string{d.Override, d.Note} {
+		if more != "" {
+			text += " " + more
+		}
+	}
+	return text
 }
 
 func eventText(w io.Writer, e trace.Event) {
