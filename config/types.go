@@ -270,6 +270,7 @@ type Policy struct {
 	DMARC        DMARCPolicy    `yaml:"dmarc" doc:"What DMARC does."`
 	ARC          ARCPolicy      `yaml:"arc" doc:"Authenticated Received Chain; not supported yet."`
 	Overrides    []Override     `yaml:"overrides" doc:"Exceptions for unproven mail that a known forwarder brings: one author's domain, one forwarder, until a day. Mail that is proven needs none."`
+	Upstreams    []Upstream     `yaml:"upstreams" doc:"Filters of ours that mail passes before it comes here: the client that they recorded is judged. Relaying is by the connection, whatever stands here."`
 	Exempt       []netip.Prefix `yaml:"exempt" doc:"Clients that are never judged."`
 	Tag          TagPolicy      `yaml:"tag" doc:"The field that marks tagged mail."`
 	StripInbound []string       `yaml:"strip_inbound" default:"X-Gatepost-* X-MS-Exchange-Organization-* X-MS-Exchange-Forest-*" doc:"Fields removed from mail of the mx role."`
@@ -317,6 +318,12 @@ type Override struct {
 type Forwarder struct {
 	DKIM   string `yaml:"dkim" doc:"Domain (d=) of a DKIM signature that passes, exactly."`
 	Client string `yaml:"client" doc:"Name of the client, or a parent of it, forward-confirmed by reverse DNS."`
+}
+
+// Upstream is a filter in front of this gateway.
+type Upstream struct {
+	Addresses []netip.Prefix `yaml:"addresses" need:"yes" doc:"Addresses and ranges (CIDR) of every hop that is trusted, inner ones too."`
+	Hops      int            `yaml:"hops" default:"1" doc:"The most Received fields that these hops write, 1 to 10."`
 }
 
 // TagPolicy names the field of tagged mail.

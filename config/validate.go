@@ -394,6 +394,9 @@ func (k *check) policy() {
 	k.positive("policy.dkim.max_signatures", int64(p.DKIM.MaxSignatures))
 	k.fieldNames("policy.tag.header", []string{p.Tag.Header}, false)
 	k.fieldNames("policy.strip_inbound", p.StripInbound, true)
+	for i, u := range p.Upstreams {
+		k.positive(fmt.Sprintf("policy.upstreams[%d].hops", i), int64(u.Hops))
+	}
 	for i, o := range p.Overrides {
 		path := fmt.Sprintf("policy.overrides[%d].from", i)
 		if strings.Contains(o.From, "*") {

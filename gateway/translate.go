@@ -89,6 +89,9 @@ func policyOptions(c *config.Config) policy.Options {
 		Exempt:    prefixStrings(p.Exempt),
 		TagHeader: p.Tag.Header,
 	}
+	for _, u := range p.Upstreams {
+		o.Upstreams = append(o.Upstreams, policy.UpstreamRule{Addresses: prefixStrings(u.Addresses), Hops: u.Hops})
+	}
 	for _, x := range p.Overrides {
 		o.Overrides = append(o.Overrides, policy.Override{
 			From: domainOf(x.From), Forwarder: policy.Forwarder{DKIM: x.Forwarder.DKIM, Client: x.Forwarder.Client},

@@ -20,3 +20,26 @@ func TestOverrideForAForwarder(t *testing.T) {
 	send(t, fromStranger, s.mx, 550, "list@good.test", "bob@example.test", letter("a@reject.test", "bob@example.test", "by a stranger", "text"))
 	contains(t, s.mustRun("check"), "policy.overrides[1].until", "has expired and is ignored")
 }
+
+// TestBehindAnotherFilter: SPF and reverse DNS judge the client that the
+// filter recorded, and only what a filter of ours recorded.
+func TestBehindAnotherFilter(t *testing.T) {
+	t.Parallel()
+	const filter = "127.0.0.30"
+	s := startSite(t, "", func(vars map[string]string) {
+		vars["policy"] = "upstreams: [{addresses: [" + filter + "]}], spf: {fail: reject}"
+	})
+	recorded := func(client string) string {
+		return "Received: from client.good.test (unknown [" + client + "])\r\n\tby filter.example.test (Postfix) with ESMTP id 4X; Sat, 21 Nov 2026 12:00:00 +0000 (UTC)\r\n"
+	}
+	reply := send(t, filter, s.mx, 250, "a@good.test", "bob@example.test", recorded(fromWorld)+letter("a@good.test", "bob@example.test", "filtered", "text"))
+	contains(t, unfolded(s.inside.wait(t, "Subject: filtered").Data), "spf=pass smtp.mailfrom=good.test", "iprev=pass policy.iprev="+fromWorld, "dmarc=pass")
+	s.traced(queuedID(t, reply), "client "+fromWorld+", HELO client.good.test, recorded by upstream "+filter)
+	send(t, filter, s.mx, 550, "a@good.test", "bob@example.test", recorded("127.0.0.99")+letter("a@good.test", "bob@example.test", "spoofed", "text"))
+	send(t, fromStranger, s.mx, 550, "a@good.test", "bob@example.test", recorded(fromWorld)+letter("a@good.test", "bob@example.test", "claimed", "text"))
+	send(t, filter, s.mx, 550, "a@good.test", "bob@example.test", letter("a@good.test", "bob@example.test", "unread", "text"))
+	send(t, filter, s.mx, 250, "a@plain.test", "bob@example.test", letter("a@plain.test", "bob@example.test", "unread but harmless", "text"))
+	contains(t, unfolded(s.inside.wait(t, "Subject: unread but harmless").Data), "spf=none", "there is no Received field of hop 1")
+	// What the filter recorded opens no relay.
+	send(t, filter, s.mx, 550, "bob@example.test", "carl@world.test", recorded(fromExchange)+letter("bob@example.test", "carl@world.test", "relay", "x"))
+}

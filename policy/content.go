@@ -13,8 +13,8 @@ import (
 const maxHeaderFields = 1000
 
 // read finds what the header alone says.
-func (e *Engine) read(_ Session, h mail.Header) Facts {
-	f := Facts{Fields: len(h.Fields)}
+func (e *Engine) read(s Session, h mail.Header) Facts {
+	f := Facts{Fields: len(h.Fields), Upstream: e.upstreamOf(s, h)}
 	from, err := mail.HeaderFrom(h)
 	if err == nil {
 		f.From = from
@@ -39,10 +39,14 @@ func (e *Engine) internal(j *judgement) finding {
 }
 
 func (e *Engine) exempted(j *judgement) finding {
-	if j.session.Role != mail.RoleMX || !containsAddr(e.exempt, j.session.Addr) {
+	client := j.session.Addr
+	if j.facts.Upstream.Addr.IsValid() {
+		client = j.facts.Upstream.Addr
+	}
+	if j.session.Role != mail.RoleMX || !containsAddr(e.exempt, client) {
 		return finding{}
 	}
-	return finding{action: Accept, final: true, reason: fmt.Sprintf("client %s is exempt", j.session.Addr)}
+	return finding{action: Accept, final: true, reason: fmt.Sprintf("client %s is exempt", client)}
 }
 
 func (e *Engine) headerLimits(j *judgement) finding {

@@ -20,6 +20,7 @@ type Engine struct {
 	dmarc      dmarcActions
 	exempt     []netip.Prefix
 	overrides  []override
+	upstreams  []upstream
 	tagHeader  string
 	sampleKey  []byte
 	proofs     Proofs

@@ -37,6 +37,7 @@ type Options struct {
 	DMARC        DMARC
 	Exempt       []string // policy.exempt: addresses and prefixes
 	Overrides    []Override
+	Upstreams    []UpstreamRule
 	TagHeader    string // policy.tag.header
 	// SampleKey is shared by all nodes and secret: pct draws by it.
 	SampleKey []byte

@@ -23,20 +23,14 @@ func (e *Engine) gather(ctx context.Context, q *inquiry, f *Facts) {
 	var (
 		running sync.WaitGroup
 		readErr error
-		s       = q.session
 	)
 	if e.proofs.SPF != nil {
-		running.Go(func() { f.SPF = e.proofs.SPF.Check(ctx, s.Addr, s.Helo, q.env.From) })
+		running.Go(func() { f.SPF = e.checkSPF(ctx, q, f.Upstream) })
 	}
 	if e.proofs.DKIM != nil {
 		running.Go(func() { f.DKIM, readErr = e.proofs.DKIM.Verify(ctx, q.content) })
 	}
-	running.Go(func() {
-		f.IPRev = s.IPRev
-		if f.IPRev.Value == "" {
-			f.IPRev = e.Reverse(ctx, s.Addr)
-		}
-	})
+	running.Go(func() { f.IPRev = e.checkReverse(ctx, q.session, f.Upstream) })
 	running.Wait()
 	f.Proved = true
 	if readErr != nil {
@@ -72,6 +66,9 @@ func (f *Facts) summary() string {
 	}
 	if len(f.DKIM) == 0 {
 		line += " dkim=none"
+	}
+	if f.Upstream.Addr.IsValid() {
+		line = fmt.Sprintf("client %s behind upstream %s ", f.Upstream.Addr, f.Upstream.By) + line
 	}
 	return line + " iprev=" + orNone(f.IPRev.Value) + " dmarc=" + orNone(f.DMARC.Value)
 }

@@ -49,6 +49,7 @@ func New(o Options) (*Engine, error) {
 	e.spf = p.spf(o.SPF)
 	e.dmarc = p.dmarc(o.DMARC)
 	e.overrides = p.overrides(o.Overrides, e.now())
+	e.upstreams = p.upstreams(o.Upstreams, e.exempt)
 	e.clients = p.clients(o.RelayClients)
 	e.users = p.users(o.Users)
 	e.domains = p.domains(o, e.now)

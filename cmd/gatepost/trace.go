@@ -90,6 +90,7 @@ func factsText(w io.Writer, raw json.RawMessage) {
 		return
 	}
 	f := r.Facts
+	upstreamText(w, f.Upstream)
 	if f.SPF.Value != "" {
 		fmt.Fprintf(w, "spf        %s (%s %s) %s %s\n", f.SPF.Value, f.SPF.Identity, f.SPF.Domain, f.SPF.Mechanism, f.SPF.Reason)
 	}
@@ -104,6 +105,16 @@ func factsText(w io.Writer, raw json.RawMessage) {
 	}
 	if r.Verdict.Action != "" {
 		fmt.Fprintf(w, "verdict    %s\n", verdictText(r.Verdict))
+	}
+}
+
+// upstreamText prints who was judged in the place of the connected client.
+func upstreamText(w io.Writer, u policy.Upstream) {
+	switch {
+	case u.Reason != "":
+		fmt.Fprintf(w, "judged     nobody: %s\n", u.Reason)
+	case u.Addr.IsValid():
+		fmt.Fprintf(w, "judged     client %s, HELO %s, recorded by upstream %s in %d hop(s)\n", u.Addr, u.Helo, u.By, u.Hops)
 	}
 }
 
