@@ -195,6 +195,7 @@ type Domain struct {
 	Name       string     `yaml:"name" need:"yes" unique:"yes" doc:"The domain; subdomains are domains of their own."`
 	NextHop    string     `yaml:"next_hop" need:"yes" doc:"Name of the next hop, or mx."`
 	Recipients Recipients `yaml:"recipients" need:"yes" doc:"Which mailboxes exist."`
+	Spoofed    string     `yaml:"spoofed" default:"none" values:"none|tag|quarantine|reject" doc:"What happens to mail on the mx role whose From is of this domain, or of a subdomain that is not in 'domains' itself, and that neither SPF, DKIM nor DMARC proves."`
 }
 
 // Recipients says which mailboxes of a domain exist.
@@ -309,7 +310,7 @@ type ARCPolicy struct {
 type Override struct {
 	From      string    `yaml:"from" need:"yes" doc:"Domain of the header From, exactly: no wildcard, no subdomains."`
 	Forwarder Forwarder `yaml:"forwarder" need:"yes" doc:"Who may bring it: dkim or client, one of the two."`
-	Action    string    `yaml:"action" default:"accept" values:"accept|tag|quarantine" doc:"What happens in the place of what SPF alone and DMARC would do."`
+	Action    string    `yaml:"action" default:"accept" values:"accept|tag|quarantine" doc:"What happens in the place of what SPF alone, domains[].spoofed and DMARC would do."`
 	Until     Date      `yaml:"until" need:"yes" doc:"Last day (UTC), at most a year ahead. An expired override is ignored, and 'gatepost check' warns of it."`
 	Note      string    `yaml:"note" need:"yes" doc:"Why. It is kept in the trace of each message."`
 }

@@ -99,7 +99,7 @@ func policyOptions(c *config.Config) policy.Options {
 		})
 	}
 	for _, d := range c.Domains {
-		o.Domains = append(o.Domains, policy.Domain{Name: domainOf(d.Name), AcceptAll: d.Recipients.Accept == "all", File: d.Recipients.File})
+		o.Domains = append(o.Domains, policy.Domain{Name: domainOf(d.Name), AcceptAll: d.Recipients.Accept == "all", File: d.Recipients.File, Spoofed: d.Spoofed})
 	}
 	for _, r := range c.RelayClients {
 		o.RelayClients = append(o.RelayClients, policy.RelayClient{Name: r.Name, Addresses: prefixStrings(r.Addresses), SendAs: r.SendAs, OtherFrom: r.OtherFrom})

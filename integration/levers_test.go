@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -42,4 +43,22 @@ func TestBehindAnotherFilter(t *testing.T) {
 	contains(t, unfolded(s.inside.wait(t, "Subject: unread but harmless").Data), "spf=none", "there is no Received field of hop 1")
 	// What the filter recorded opens no relay.
 	send(t, filter, s.mx, 550, "bob@example.test", "carl@world.test", recorded(fromExchange)+letter("bob@example.test", "carl@world.test", "relay", "x"))
+}
+
+// TestSpoofedOwnDomain: a From of ours from outside needs a proof, whatever
+// our own DMARC record says.
+func TestSpoofedOwnDomain(t *testing.T) {
+	t.Parallel()
+	config := strings.Replace(siteConfig, `{name: all.example.test, next_hop: inside,`, `{name: all.example.test, next_hop: inside, spoofed: quarantine,`, 1)
+	s := newSite(t, "", nil)
+	s.configure(config, s.vars)
+	s.start()
+	s.addZone("_dmarc.all.example.test. 60 TXT \"v=DMARC1; p=none\"\n")
+	held := send(t, fromStranger, s.mx, 250, "a@plain.test", "bob@example.test", letter("boss@all.example.test", "bob@example.test", "urgent", "text"))
+	if e, ok := s.heldList(t)[queuedID(t, held)]; !ok || !strings.Contains(e.Recipients[0].Reason, "spoofed") {
+		t.Errorf("not held as spoofed: %+v", e)
+	}
+	signed := s.signAs(t, "all.example.test", letter("boss@all.example.test", "bob@example.test", "honest", "text"))
+	send(t, fromStranger, s.mx, 250, "a@plain.test", "bob@example.test", signed)
+	s.inside.wait(t, "Subject: honest")
 }

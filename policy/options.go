@@ -51,6 +51,9 @@ type Domain struct {
 	Name      mail.Domain
 	AcceptAll bool   // recipients: {accept: all}
 	File      string // recipients: {file: …}
+	// Spoofed is what happens to mail of strangers with a From of this domain,
+	// or below it, that nothing proves: none (default), tag, quarantine, reject.
+	Spoofed string
 }
 
 // RelayClient may relay by its address.

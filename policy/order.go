@@ -42,6 +42,7 @@ func (e *Engine) contentRules() []rule {
 		{"temperror", true, true, e.temporaryTrouble},   // DNS trouble that could change the outcome
 		{"override", true, true, e.overridden},          // what policy.overrides puts in the place of the rules below
 		{"spf", true, true, e.spfAlone},                 // what an SPF result alone does
+		{"spoofed", true, true, e.spoofedAs},            // a From of ours that nothing proves
 		{"dmarc", true, true, e.dmarcPolicy},            // what the author's domain asks for
 	}
 }

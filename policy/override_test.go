@@ -13,6 +13,8 @@ import (
 
 var today = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
+func fixed() time.Time { return today }
+
 // exception is an override for the author of judge's message.
 func exception(t testing.TB, f Forwarder) Override {
 	return Override{From: domain(t, "author.example"), Forwarder: f, Action: "accept", Until: today.AddDate(0, 1, 0), Note: "ticket 17"}
@@ -70,7 +72,7 @@ func TestOverride(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := &proofs{spf: spfResult(t, "softfail", "author.example"), dmarc: policyOf("reject")}
 			o := options(t, p)
-			o.Overrides, o.Now = []Override{exception(t, c.by)}, func() time.Time { return today }
+			o.Overrides, o.Now = []Override{exception(t, c.by)}, fixed
 			c.change(&o, p)
 			f, v := judge(t, o)
 			if v.Action != c.want || v.Rule != c.rule {
@@ -107,7 +109,7 @@ func TestOverridesAreNarrow(t *testing.T) {
 		"policy.overrides[0].note":               func(o *Override) { o.Note = " " },
 	} {
 		o := options(t, &proofs{})
-		o.Overrides, o.Now = []Override{exception(t, by)}, func() time.Time { return today }
+		o.Overrides, o.Now = []Override{exception(t, by)}, fixed
 		change(&o.Overrides[0])
 		_, err := New(o)
 		field := (*FieldError)(nil)

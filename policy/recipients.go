@@ -23,7 +23,8 @@ const recheck = 2 * time.Second
 // case. A changed file is read again; while the new one is broken or gone, the
 // old list stays.
 type recipients struct {
-	all    bool
+	all     bool
+	spoofed Action
 	path   string
 	now    func() time.Time
 	logger *slog.Logger

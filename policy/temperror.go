@@ -147,7 +147,7 @@ func (e *Engine) outcome(f Facts) Action {
 // unproven is the severest that the rules about proofs ask for.
 func (e *Engine) unproven(f Facts) Action {
 	action := Accept
-	for _, one := range []finding{e.judgeSPF(f), e.judgeDMARC(f)} {
+	for _, one := range []finding{e.judgeSPF(f), e.judgeSpoofed(f), e.judgeDMARC(f)} {
 		action = stronger(one.action, action)
 	}
 	return action

@@ -98,13 +98,15 @@ func (p *problems) fieldName(path, name string) string {
 }
 
 func (p *problems) spf(o SPF) spfActions {
-	one := func(path, word string) Action {
-		if w := p.choice(path, word, "none", "tag", "quarantine", "reject"); w != "none" {
-			return Action(w)
-		}
-		return ""
+	return spfActions{p.action("policy.spf.fail", o.Fail), p.action("policy.spf.softfail", o.SoftFail)}
+}
+
+// action reads what to do; none, the default, is empty.
+func (p *problems) action(path, word string) Action {
+	if w := p.choice(path, word, "none", "tag", "quarantine", "reject"); w != "none" {
+		return Action(w)
 	}
-	return spfActions{one("policy.spf.fail", o.Fail), one("policy.spf.softfail", o.SoftFail)}
+	return ""
 }
 
 func (p *problems) dmarc(o DMARC) dmarcActions {
@@ -187,7 +189,7 @@ func (p *problems) domains(o Options, now func() time.Time) map[mail.Domain]*rec
 		case d.AcceptAll == (d.File != ""):
 			p.add(path+".recipients", "say which recipients exist: either {accept: all} or {file: …}")
 		}
-		list := &recipients{all: d.AcceptAll, path: d.File, now: now, logger: o.Logger}
+		list := &recipients{all: d.AcceptAll, path: d.File, now: now, logger: o.Logger, spoofed: p.action(path+".spoofed", d.Spoofed)}
 		if d.File != "" {
 			if err := list.load(); err != nil {
 				p.add(path+".recipients.file", "%v", err)
