@@ -294,6 +294,7 @@ type DKIMPolicy struct {
 // DMARCPolicy says what the domain owner's wish does here.
 type DMARCPolicy struct {
 	Enabled        bool   `yaml:"enabled" default:"true" doc:"Judge by DMARC."`
+	Discovery      string `yaml:"discovery" default:"treewalk" values:"treewalk|psl|compare" doc:"How organizational domains are found. treewalk: RFC 9989. psl: RFC 7489, by the list of public suffixes in the binary. compare: treewalk decides, differences are counted and logged."`
 	HonorPct       bool   `yaml:"honor_pct" default:"true" doc:"RFC 7489 pct, where the record has no t= (RFC 9989)."`
 	EnforcePercent int    `yaml:"enforce_percent" default:"100" doc:"Share of failing mail that is acted on: a local ramp on top of pct."`
 	Reject         string `yaml:"reject" default:"reject" values:"reject|quarantine|tag" doc:"What p=reject does."`

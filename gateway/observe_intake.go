@@ -77,7 +77,7 @@ func (d *door) Refused(r intake.Refusal) {
 	s := r.Session
 	d.metrics.Refused.WithLabelValues(s.Listener, string(r.Stage), r.Verdict.Rule).Inc()
 	if r.Stage == intake.StageContent {
-		d.judged(s, r.Verdict, r.Facts)
+		d.judged(r.ID, r.Verdict, r.Facts)
 	}
 	attrs := []any{telemetry.KeySession, s.ID.String(), telemetry.KeyListener, s.Listener, telemetry.KeyClient, s.Addr.String(),
 		"stage", string(r.Stage)}
@@ -138,7 +138,7 @@ func (d *door) Accepted(a intake.Acceptance) {
 	d.metrics.Accepted.WithLabelValues(s.Listener, string(m.Origin.Role)).Inc()
 	d.metrics.AcceptedOctets.Add(float64(m.Content.Size()))
 	if m.Origin.Role == mail.RoleMX {
-		d.judged(s, a.Verdict, a.Facts)
+		d.judged(m.ID, a.Verdict, a.Facts)
 	}
 	attrs := []any{telemetry.KeyID, m.ID.String(), telemetry.KeySession, s.ID.String(), telemetry.KeyListener, s.Listener,
 		telemetry.KeyClient, s.Addr.String(), telemetry.KeyFrom, m.Envelope.From.String(), telemetry.KeyTo, recipientStrings(m.Envelope),
@@ -162,7 +162,7 @@ func (d *door) Accepted(a intake.Acceptance) {
 }
 
 // judged counts proofs and verdict of a message of the mx role.
-func (d *door) judged(s intake.Session, v policy.Verdict, f policy.Facts) {
+func (d *door) judged(id mail.ID, v policy.Verdict, f policy.Facts) {
 	count := func(method, result string) {
 		if result != "" {
 			d.metrics.Proofs.WithLabelValues(method, result).Inc()
@@ -173,6 +173,12 @@ func (d *door) judged(s intake.Session, v policy.Verdict, f policy.Facts) {
 	count("iprev", f.IPRev.Value)
 	for _, k := range f.DKIM {
 		count("dkim", k.Value)
+	}
+	if other := f.DMARC.PSL; other != nil {
+		d.metrics.Discovery.WithLabelValues(f.DMARC.Value, other.Value).Inc()
+		d.log.Info("DMARC discovery differs", telemetry.KeyID, id.String(), "domain", f.DMARC.From.String(),
+			"treewalk", f.DMARC.Value, "treewalk_policy", f.DMARC.Policy, "treewalk_record", f.DMARC.PolicyDomain.String(),
+			"psl", other.Value, "psl_policy", other.Policy, "psl_record", other.PolicyDomain.String())
 	}
 	mode, action := "enforce", v.Action
 	if v.Would != "" {

@@ -97,7 +97,7 @@ func (p *parts) judge(b base) policy.Options {
 			Resolver: p.resolver, Now: b.now, MinRSABits: c.Policy.DKIM.MinRSABits,
 			MaxSignatures: c.Policy.DKIM.MaxSignatures, BodyLengthTag: c.Policy.DKIM.BodyLengthTag,
 		}),
-		DMARC:   dmarc.New(dmarc.Options{Resolver: p.resolver}),
+		DMARC:   dmarc.New(dmarc.Options{Resolver: p.resolver, Discovery: c.Policy.DMARC.Discovery}),
 		Reverse: p.resolver,
 	}
 	if !c.Policy.DMARC.Enabled {

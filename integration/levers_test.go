@@ -62,3 +62,15 @@ func TestSpoofedOwnDomain(t *testing.T) {
 	send(t, fromStranger, s.mx, 250, "a@plain.test", "bob@example.test", signed)
 	s.inside.wait(t, "Subject: honest")
 }
+
+// TestDiscoveryCompared: the tree walk decides, and where the list of public
+// suffixes differs the log and the trace say so.
+func TestDiscoveryCompared(t *testing.T) {
+	t.Parallel()
+	zone := "_dmarc.firm.test. TXT \"v=DMARC1; p=reject\"\n_dmarc.apart.firm.test. TXT \"v=DMARC1; p=none; psd=n\"\n"
+	s := startSite(t, zone, func(vars map[string]string) { vars["policy"] = "dmarc: {discovery: compare}" })
+	data := letter("a@x.apart.firm.test", "bob@example.test", "compared", "text")
+	reply := send(t, fromStranger, s.mx, 250, "a@plain.test", "bob@example.test", data)
+	s.traced(queuedID(t, reply), "dmarc      fail", "policy none", "by public suffixes it would be fail, policy reject of firm.test")
+	s.logged("DMARC discovery differs", `"psl_policy":"reject"`)
+}

@@ -25,9 +25,9 @@ const recheck = 2 * time.Second
 type recipients struct {
 	all     bool
 	spoofed Action
-	path   string
-	now    func() time.Time
-	logger *slog.Logger
+	path    string
+	now     func() time.Time
+	logger  *slog.Logger
 
 	mu      sync.Mutex
 	checked time.Time

@@ -22,6 +22,7 @@ type Metrics struct {
 	TLS            *prometheus.CounterVec // handshakes, by side (in, out) and version or "failed"
 	Logins         *prometheus.CounterVec // AUTH, by listener and result
 	Proofs         *prometheus.CounterVec // results of spf, dkim, dmarc, iprev
+	Discovery      *prometheus.CounterVec // DMARC results that differ between tree walk and public suffixes
 	Verdicts       *prometheus.CounterVec // verdicts on judged mail, by action and mode
 	Recipients     *prometheus.CounterVec // recipients that reached an outcome of an attempt
 	Ended          *prometheus.CounterVec // recipients that ended, by how
@@ -56,6 +57,7 @@ func New(version string) *Metrics {
 	m.TLS = m.counter("tls_handshakes_total", "TLS handshakes by side (in, out) and protocol version, or failed.", "side", "version")
 	m.Logins = m.counter("logins_total", "AUTH commands by result.", "listener", "result")
 	m.Proofs = m.counter("auth_results_total", "Results of SPF, DKIM, DMARC and iprev on judged mail.", "method", "result")
+	m.Discovery = m.counter("dmarc_discovery_differences_total", "Messages whose DMARC result or policy differs between tree walk and public suffixes, by both results (policy.dmarc.discovery: compare).", "treewalk", "psl")
 	m.Verdicts = m.counter("verdicts_total", "Verdicts on judged mail by action and mode (enforce, monitor).", "action", "mode")
 	m.Recipients = m.counter("attempts_total", "Recipients attempted by outcome (delivered, deferred, failed).", "outcome")
 	m.Ended = m.counter("recipients_ended_total", "Recipients that left the queue, by how.", "how")

@@ -13,7 +13,8 @@ import (
 
 // Options of a Checker.
 type Options struct {
-	Resolver Resolver // required
+	Resolver  Resolver // required
+	Discovery string   // of organizational domains: TreeWalk (default), PSL or Compare
 }
 
 // Checker evaluates DMARC. It may be used by many goroutines.
@@ -35,18 +36,30 @@ type check struct {
 // DKIM, leaves open whether the result would have been pass; Policy then tells
 // what is at stake, if that is known.
 func (c *Checker) Check(ctx context.Context, from mail.Domain, s spf.Result, d []dkim.Result) Result {
-	k := &check{walker: walker{c.options.Resolver, map[string]lookup{}}, result: Result{Value: None, From: from, Pct: 100}}
-	if from.IsZero() || from.IsLiteral() {
+	k := newCheck(walker{resolver: c.options.Resolver, found: map[string]lookup{}}, from)
+	k.psl = c.options.Discovery == PSL
+	k.evaluate(ctx, s, d)
+	if c.options.Discovery == Compare {
+		k.result.PSL = k.compare(ctx, s, d)
+	}
+	return k.result
+}
+
+func newCheck(w walker, from mail.Domain) *check {
+	return &check{walker: w, result: Result{Value: None, From: from, Pct: 100}}
+}
+
+func (k *check) evaluate(ctx context.Context, s spf.Result, d []dkim.Result) {
+	if k.result.From.IsZero() || k.result.From.IsLiteral() {
 		k.result.Reason = "no From domain"
-		return k.result
+		return
 	}
 	if !k.findPolicy(ctx) {
-		return k.result
+		return
 	}
 	k.align(ctx, s, d)
 	k.choosePolicy(ctx)
 	k.conclude()
-	return k.result
 }
 
 // findPolicy looks for the record; false means that the result is final.

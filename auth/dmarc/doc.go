@@ -5,7 +5,8 @@
 // Records of both generations are read: RFC 7489 (pct, rf, ri) and RFC 9989
 // (np, psd, t). Policy and organizational domains are found by walking up the
 // tree of names (RFC 9989 section 4.10), with at most eight queries for each
-// name; there is no list of public suffixes.
+// name. Options.Discovery may ask for the list of public suffixes instead
+// (RFC 7489 section 3.2), or for a comparison of the two.
 //
 // Where the generations differ, RFC 9989 counts: several records at one name
 // are as none, and the walk goes on above them; a record without p= asks for

@@ -29,4 +29,7 @@ type Result struct {
 	DKIMAligned bool    `json:"dkim_aligned"` // a pass, aligned
 	Record      *Record `json:"record,omitempty"`
 	Reason      string  `json:"reason,omitempty"`
+	// PSL is what discovery by public suffixes would have come to, where the
+	// two are compared and differ.
+	PSL *Comparison `json:"psl,omitempty"`
 }

@@ -23,6 +23,7 @@ const maxQueries = 8
 type walker struct {
 	resolver Resolver
 	found    map[string]lookup
+	psl      bool // organizational domains by the list of public suffixes
 }
 
 // lookup is what was found at one name.
@@ -84,6 +85,9 @@ type organization struct {
 
 // organizational finds the organizational domain of a name.
 func (w *walker) organizational(ctx context.Context, domain string) (organization, error) {
+	if w.psl {
+		return organization{domain: registered(domain)}, nil
+	}
 	names := path(domain)
 	highest := ""
 	for i, name := range names {

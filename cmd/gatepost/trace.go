@@ -99,6 +99,9 @@ func factsText(w io.Writer, raw json.RawMessage) {
 	}
 	if f.DMARC.Value != "" {
 		fmt.Fprintf(w, "dmarc      %s from %s, policy %s%s\n", f.DMARC.Value, f.DMARC.From, dmarcPolicy(f), dispositionText(f.Disposition))
+		if x := f.DMARC.PSL; x != nil {
+			fmt.Fprintf(w, "           by public suffixes it would be %s, policy %s of %s\n", x.Value, x.Policy, x.PolicyDomain)
+		}
 	}
 	if f.IPRev.Value != "" {
 		fmt.Fprintf(w, "iprev      %s %s %s\n", f.IPRev.Value, f.IPRev.Name, f.IPRev.Reason)
