@@ -62,6 +62,7 @@ func (g *Gateway) Functions() map[string]admin.Function {
 		"trace/show":   admin.Answer(g.traceShow),
 		"trace/search": admin.Answer(g.traceSearch),
 		"explain":      admin.Answer(g.explain),
+		"replay":       admin.Answer(g.replay),
 	}
 	for _, group := range []map[string]admin.Function{g.keyFunctions(), g.queueFunctions()} {
 		for name, f := range group {

@@ -2,6 +2,8 @@ package integration
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -73,4 +75,54 @@ func TestDiscoveryCompared(t *testing.T) {
 	reply := send(t, fromStranger, s.mx, 250, "a@plain.test", "bob@example.test", data)
 	s.traced(queuedID(t, reply), "dmarc      fail", "policy none", "by public suffixes it would be fail, policy reject of firm.test")
 	s.logged("DMARC discovery differs", `"psl_policy":"reject"`)
+}
+
+// TestReplay: another policy over the mail of the last days, waiting, ended
+// and refused.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "", nil)
+	one := func(code int, client, from string) string {
+		t.Helper()
+		return send(t, client, s.mx, code, from, "bob@example.test", letter(from, "bob@example.test", from, "text"))
+	}
+	good := queuedID(t, one(250, fromWorld, "a@good.test"))
+	held := queuedID(t, one(250, fromStranger, "a@quar.test"))
+	for range 2 {
+		one(550, fromStranger, "a@reject.test")
+	}
+	send(t, fromExchange, s.mx, 250, "bob@example.test", "carl@world.test", letter("bob@example.test", "carl@world.test", "relayed", "text"))
+	s.settled()
+	s.traced(good, "delivered")
+	other := func(policy string) (string, int) {
+		t.Helper()
+		config, err := os.ReadFile(s.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(string(config), "policy: {}", "policy: {"+policy+"}", 1)
+		cmd := exec.Command(binary(t), "replay", "--since", "1d", "--config", writeFile(t, t.TempDir(), "new.yaml", changed))
+		out, _ := cmd.CombinedOutput()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	waitFor(t, 10*time.Second, "the refusals to be recorded", func() bool {
+		out, code := other("")
+		return code == 0 && strings.Contains(out, "5 message(s) judged again, 0 would change")
+	})
+	out, code := other("dmarc: {reject: quarantine, quarantine: tag}")
+	if code != 2 {
+		t.Errorf("exit status %d", code)
+	}
+	words := strings.Join(strings.Fields(out), " ")
+	contains(t, words, "2 reject.test reject quarantine dmarc", "1 quar.test quarantine tag dmarc "+held, "5 message(s) judged again, 3 would change")
+	if out, code = other("mode: monitor"); code != 2 || !strings.Contains(out, "accept (would reject)") {
+		t.Errorf("monitor: exit status %d\n%s", code, out)
+	}
+	if out, code = other("mode: nonsense"); code != 1 {
+		t.Errorf("a file that is wrong: exit status %d\n%s", code, out)
+	}
+	if out, code = other("exempt: [127.0.0.99]"); code != 2 {
+		t.Errorf("exempt: exit status %d\n%s", code, out)
+	}
+	lacks(t, out, "good.test", "example.test")
 }

@@ -56,6 +56,7 @@ func judge(t *testing.T, o Options) (Facts, Verdict) {
 	if !vouched.IsZero() {
 		t.Errorf("mail of an mx session is vouched for: %s", vouched)
 	}
+	sameAgain(t, o, stranger(), f, v)
 	return f, v
 }
 

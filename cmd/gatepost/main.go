@@ -35,6 +35,7 @@ type commands struct {
 	Quarantine quarantineCommand `cmd:"" help:"Look at held mail and decide about it."`
 	Trace      traceCommand      `cmd:"" help:"Show the whole life of a message, or find messages of an address."`
 	Explain    explainCommand    `cmd:"" help:"Judge a message file as if it came in now, without sending it."`
+	Replay     replayCommand     `cmd:"" help:"Let another configuration judge the mail of the last days, and show what would change."`
 	DKIM       dkimCommand       `cmd:"" name:"dkim" help:"Make, publish and use DKIM keys."`
 	User       userCommand       `cmd:"" help:"Password hashes for users."`
 	Reload     reloadCommand     `cmd:"" help:"Take a changed configuration into use, as SIGHUP does, and say what became of it."`
