@@ -118,3 +118,15 @@ func TestOverridesAreNarrow(t *testing.T) {
 		}
 	}
 }
+
+func TestOverrideWantsAConfirmedName(t *testing.T) {
+	o := override{from: domain(t, "author.example"), client: domain(t, "lists.example")}
+	f := Facts{From: address(t, "a@author.example"), IPRev: IPRev{Value: "pass", Name: "lists.example"}}
+	if !o.matches(f) {
+		t.Error("a confirmed name does not count")
+	}
+	f.IPRev.Value = "fail"
+	if o.matches(f) {
+		t.Error("a name that is not confirmed counts")
+	}
+}
