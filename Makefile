@@ -1,5 +1,6 @@
 # make run   installs what it needs, starts the gateway on an embedded default, relays a first message and shows it
 # make test  installs what it needs, runs every test
+# make conformance  runs the public test suites and prints one table of them
 # make check formatting, vet, staticcheck, known vulnerabilities, layers, generated documents
 SHELL := /bin/bash
 export CGO_ENABLED ?= 0
@@ -12,7 +13,7 @@ ARGS ?=
 FUZZTIME ?= 20s
 SOAK ?= 10m
 
-.PHONY: run build test check bench fuzz soak docs image deps clean
+.PHONY: run build test conformance check bench fuzz soak docs image deps clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/gatepost ./cmd/gatepost
@@ -26,6 +27,10 @@ deps:
 # The packages run with the race detector, the binary under test without it.
 test: deps build
 	integration/scripts/test.sh
+
+# The public test suites alone, as one table; make test prints it too.
+conformance: build
+	integration/scripts/conformance.sh
 
 check:
 	integration/scripts/check.sh '$(STATICCHECK)' '$(GOVULNCHECK)'

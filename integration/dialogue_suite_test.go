@@ -73,15 +73,20 @@ func TestDialogueSuite(t *testing.T) {
 		"unknown-many": unknownMany, "dot-stuffing": dotStuffing, "too-big-undeclared": tooBigUndeclared,
 		"auth-thrice-bad": authThriceBad, "auth-twice": authTwice, "http-first": httpFirst,
 	}
-	for _, c := range suite(t) {
-		t.Run(c.ID, func(t *testing.T) {
+	cases, passed := suite(t), 0
+	for _, c := range cases {
+		ok := t.Run(c.ID, func(t *testing.T) {
 			if play, ok := special[c.ID]; ok {
 				play(t, s)
 				return
 			}
 			playCase(t, s, c)
 		})
+		if ok {
+			passed++
+		}
 	}
+	t.Logf("CONFORMANCE: suite=smtp-dialogues cases=%d passed=%d contested=0:", len(cases), passed)
 }
 
 func playCase(t *testing.T, s *site, c suiteCase) {

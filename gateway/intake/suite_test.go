@@ -65,8 +65,9 @@ const (
 )
 
 func TestSuite(t *testing.T) {
-	for _, c := range loadSuite(t) {
-		t.Run(c.ID, func(t *testing.T) {
+	cases, passed := loadSuite(t), 0
+	for _, c := range cases {
+		ok := t.Run(c.ID, func(t *testing.T) {
 			r := newRig(t, Listener{Mechanisms: []string{"PLAIN"}, Limits: Limits{AuthFailures: 3}})
 			if c.ID == "too-big-undeclared" {
 				r.options.Listeners[0].Limits.MessageSize = 1024
@@ -81,7 +82,11 @@ func TestSuite(t *testing.T) {
 			}
 			playClass(t, r, c)
 		})
+		if ok {
+			passed++
+		}
 	}
+	t.Logf("CONFORMANCE: suite=smtp-dialogues-intake cases=%d passed=%d contested=0:", len(cases), passed)
 }
 
 // playClass sends every line and looks at the last reply.

@@ -16,6 +16,7 @@ status=0
 packages=$(go list ./... | grep -v /integration)
 CGO_ENABLED=1 go test -race -json -timeout 15m $packages >"$log" || status=1
 go test -json -timeout 25m ./integration/... >>"$log" || status=1
+[ -d "$GATEPOST_SUITES" ] && { /usr/bin/python3 integration/scripts/conformance.py "$log" || status=1; }
 /usr/bin/python3 integration/scripts/summary.py "$log" || status=1
 rm -f "$log"
 exit $status
