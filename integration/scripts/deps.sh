@@ -7,10 +7,11 @@ peers=${GATEPOST_PEERS:-$here/../../.cache/peers}
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
 
-tools="gcc libc6-dev openssl strace swaks libnet-ssleay-perl python3 python3-dkim python3-spf python3-authres opendkim-tools postgresql iproute2 busybox-static procps"
+tools="gcc libc6-dev openssl strace swaks libnet-ssleay-perl python3 python3-dkim python3-spf python3-authres opendkim-tools
+  libmail-dkim-perl libmail-spf-perl postgresql iproute2 busybox-static procps"
 libs="libdb5.3 libicu72 libnsl2 libsasl2-2 netbase libevent-2.1-7 libopendkim11 libmilter1.0.1 libunbound8 libbsd0 libhiredis0.14
   libprotobuf-c1 libpython3.11 libnghttp2-14 liblua5.3-0 libpcre2-8-0 libopentracing-c-wrapper0 libgnutls-dane0 libldap-2.5-0 libpam0g
-  libmemcached11 libopendbx1 librbl1 libvbr2 libspf2-2 libidn12 libmariadb3 libpq5 libperl5.36 libwrap0 dns-root-data"
+  libmemcached11 libopendmarc2 libopendbx1 librbl1 libvbr2 libspf2-2 libidn12 libmariadb3 libpq5 libperl5.36 libwrap0 dns-root-data"
 unpacked="postfix exim4-daemon-light exim4-base opensmtpd haproxy unbound unbound-anchor"
 
 if ! command -v apt-get >/dev/null; then
