@@ -150,12 +150,12 @@ func FuzzVerify(f *testing.F) {
 
 func BenchmarkVerify(b *testing.B) {
 	ed := newEd25519Signer(b)
-	for _, size := range []int{5 << 10, 1 << 20} {
+	for _, size := range []int{5 << 10, 50 << 10, 1 << 20} {
 		message := "From: Joe <joe@example.com>\r\nTo: ann@example.net\r\nSubject: dinner\r\nX-Filler: " + strings.Repeat("abcdefghi\r\n ", 90) +
 			"\r\n\r\n" + strings.Repeat("some words of a letter that fill a line, and some more of them after that\r\n", size/75)
 		for name, s := range map[string]signer{"ed25519": ed, "rsa": rsaSigner(b, benchKey(b))} {
 			signed := s.sign(b, strings.Replace(testTags, "ed25519", name, 1), message)
-			for _, count := range []int{1, 3} {
+			for _, count := range []int{1, 3, 10} {
 				field, _, _ := strings.Cut(signed, "From: Joe")
 				body := mail.MemoryBody([]byte(strings.Repeat(field, count-1) + signed))
 				v := NewVerifier(testOptions(records{testKeyName: s.record}))
