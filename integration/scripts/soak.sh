@@ -1,6 +1,7 @@
 #!/bin/bash
-# What takes longer than make test: the kill harness many times over, and every fuzz target for a while. $1: time of each fuzz
-# target (default 10m). Writes docs/soak.log with seed, duration and counts. KILLS sets how often the gateway is killed.
+# What takes longer than make test: the kill harness many times over, the differential tests with many more cases, and every
+# fuzz target for a while. $1: time of each fuzz target (default 10m). Writes docs/soak.log with seed, duration and counts. KILLS
+# sets how often the gateway is killed.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 time=${1:-10m} kills=${KILLS:-1000} log=docs/soak.log status=0
@@ -12,6 +13,8 @@ export GATEPOST_BINARY=$PWD/bin/gatepost GATEPOST_KILLS=$kills
 start=$(date +%s)
 go test -count=1 -timeout 3h -run 'TestKilledUnderLoad' -v ./integration 2>/dev/null | grep -E 'seed|^(---|ok|FAIL)|never arrived|contradicts' >>"$log" || status=1
 echo "took $(($(date +%s) - start)) s" >>"$log"
+echo "== differential tests, 10000 cases each, GATEPOST_SEED ${GATEPOST_SEED:-1}" >>"$log"
+GATEPOST_DIFFERENTIAL=10000 go test -count=1 -timeout 1h -run 'TestPeers$' -v ./auth/... 2>&1 | grep -E '^(---|ok|FAIL)|named disagreements|we say|SKIPPED' >>"$log" || status=1
 for pkg in $(go list ./...); do
   for target in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz'); do
     out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$pkg" 2>&1) || { status=1; echo "$out" | tail -n 30 >>"$log"; }
