@@ -1,13 +1,15 @@
 package integration
 
 import (
+	"iter"
+	"os"
 	"strings"
 	"testing"
 )
 
-// technique is one way past author checks that was published: by "Composition
-// Kills" (Chen, Paxson, Jiang 2020), CK, or "Weak Links in Authentication
-// Chains" (Shen et al. 2021), WL. Each is played twice: by a stranger to the
+// technique is one way past author checks, of the kinds published in
+// "Composition Kills" (Chen, Paxson, Jiang) and "Weak Links in Authentication
+// Chains" (Shen et al.). Each is played twice: by a stranger to the
 // mx role, who has a sound envelope of his own (good.test, for which SPF and
 // DMARC pass) and wants to look like reject.test; and in a relay session by a
 // client that may send as scanner@example.test only, and wants to be
@@ -27,14 +29,14 @@ type technique struct {
 const proved = "dmarc=pass header.from=good.test"
 
 var techniques = []technique{
-	// Ambiguity between the proof of SPF and DMARC (CK section 4.1, WL A1, A2).
-	{name: "non-existent subdomain in HELO and null sender", sender: "NULL", from: "From: VICTIM", mx: 550, relay: 550},
+	// SPF proves one name, DMARC judges another.
+	{name: "null sender, SPF passing by HELO", sender: "NULL", from: "From: VICTIM", mx: 550, relay: 550},
 	{name: "empty MAIL FROM in parentheses", sender: "(OWN", from: "From: VICTIM", mx: 501, relay: 501},
 	{name: "sender of another domain, passing SPF", from: "From: VICTIM", mx: 550, relay: 550, rule: "5.7.1"},
 	{name: "envelope with a route", sender: "@VICTIMDOMAIN,@x.test:OWN", from: "From: VICTIM", mx: 550, relay: 550},
 	{name: "envelope with two at signs", sender: "VICTIM@OWNDOMAIN", from: "From: VICTIM", mx: 553, relay: 553},
 	{name: "envelope with a quoted victim", sender: `"VICTIM"@OWNDOMAIN`, from: "From: VICTIM", mx: 553, relay: 553},
-	// Ambiguous From (CK section 5.1, WL A3 to A8).
+	// A From field that the judge and the reader understand in two ways.
 	{name: "two From fields", from: "From: OWN\r\nFrom: VICTIM", mx: 550, relay: 550, rule: "5.7.1"},
 	{name: "two From fields, victim first", from: "From: VICTIM\r\nFrom: OWN", mx: 550, relay: 550, rule: "5.7.1"},
 	{name: "space before the colon", from: "From : VICTIM\r\nFrom: OWN", mx: 550, relay: 550, rule: "5.7.1"},
@@ -71,7 +73,7 @@ var techniques = []technique{
 	{name: "no From at all", from: "Subject: x", mx: 550, relay: 550, rule: "5.7.1"},
 	{name: "empty From", from: "From:", mx: 550, relay: 550, rule: "5.7.1"},
 	{name: "non-existent subdomain", from: "From: bob@no-such.VICTIMDOMAIN", mx: 250, relay: 550, results: "policy.dmarc=none"}, // its owner says sp=none
-	// Injection into what is said about the message (CK section 4.3).
+	// What others read in the message instead of what was judged.
 	{name: "forged Authentication-Results", from: "Authentication-Results: example.test; dmarc=pass header.from=reject.test\r\nFrom: VICTIM", mx: 550, relay: 550, rule: "5.7.1"},
 	{name: "a second header behind an empty line", from: "From: OWN\r\n\r\nFrom: VICTIM", mx: 250, relay: 250, results: proved},
 }
@@ -93,6 +95,13 @@ func TestBypassTechniques(t *testing.T) {
 			}
 		})
 	}
+	documented(t, func(yield func(string) bool) {
+		for _, c := range techniques {
+			if !yield(c.name) {
+				return
+			}
+		}
+	})
 	s.settled()
 	accepted := 0
 	for _, c := range techniques {
@@ -124,4 +133,17 @@ func (c technique) play(t *testing.T, s *site, local, address, to string, names 
 		contains(t, reply, c.rule)
 	}
 	return got == 250
+}
+
+// documented wants each name as the first column of a row of
+// docs/conformance.md.
+func documented(t *testing.T, names iter.Seq[string]) {
+	t.Helper()
+	text, err := os.ReadFile("../docs/conformance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range names {
+		contains(t, string(text), "\n| "+name+" |")
+	}
 }

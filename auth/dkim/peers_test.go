@@ -50,6 +50,19 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// TestPeersDocumented: every disagreement has its row.
+func TestPeersDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/conformance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range disagreements {
+		if !strings.Contains(string(text), "\n| "+d.name+" |") {
+			t.Errorf("docs/conformance.md has no row %q", d.name)
+		}
+	}
+}
+
 // number reads a setting of the test.
 func number(t testing.TB, name string, otherwise int) int {
 	t.Helper()
