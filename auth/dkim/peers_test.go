@@ -183,6 +183,7 @@ var disagreements = []disagreement{
 	{name: "expired", peers: "dkimpy", reason: "signature has expired"},
 	{name: "made in the future", peers: "Mail::DKIM", reason: "made in the future"},
 	{name: "v=, h= or bh= missing", peers: "Mail::DKIM", reason: "is missing or empty"},
+	{name: "signature with a= twice", peers: "Mail::DKIM", reason: "tag a comes twice"},
 	{name: "key record with p= twice", peers: "Mail::DKIM, libopendkim", reason: "tag p comes twice"},
 	{name: "key record with h=sha1", peers: "dkimpy", reason: "not for SHA-256"},
 	{name: "key record with t=s", peers: "dkimpy", reason: "(t=s)"},
