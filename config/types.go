@@ -32,7 +32,7 @@ type Config struct {
 	Delivery Delivery `yaml:"delivery" doc:"How mail leaves."`
 	DKIM     DKIM     `yaml:"dkim" doc:"Signing of vouched mail."`
 	Policy   Policy   `yaml:"policy" doc:"Judgement of mail that comes in on the mx role."`
-	Report   Report   `yaml:"report" doc:"Reports to domain owners."`
+	Report   Report   `yaml:"report" doc:"Reports that others send us, and reports to domain owners."`
 
 	Health  Endpoint `yaml:"health" doc:"/healthz and /readyz, nothing else."`
 	Metrics Endpoint `yaml:"metrics" doc:"/metrics for Prometheus."`
@@ -339,8 +339,10 @@ type Quarantine struct {
 	Notify []string `yaml:"notify" doc:"Addresses that are told of held mail."`
 }
 
-// Report says which reports are sent.
+// Report says which reports are read and which are sent.
 type Report struct {
+	Inbox []string    `yaml:"inbox" doc:"Addresses in our domains to which others send reports (the rua and ruf of _dmarc records, the rua of _smtp._tls). Mail to them is read, not delivered; see 'gatepost report'."`
+	Keep  Duration    `yaml:"keep" default:"400d" doc:"How long reports that were sent to us are kept."`
 	DMARC DMARCReport `yaml:"dmarc_aggregate" doc:"DMARC aggregate reports; not supported yet."`
 	TLS   TLSReport   `yaml:"tls" doc:"SMTP TLS reports; not supported yet."`
 }

@@ -43,6 +43,7 @@ func (c *Loaded) validate() Errors {
 	k.delivery()
 	k.dkim()
 	k.policy()
+	k.reports()
 	k.endpoints()
 	k.unsupported()
 	return k.errors
@@ -408,6 +409,36 @@ func (k *check) policy() {
 	for i, a := range p.Quarantine.Notify {
 		k.address(fmt.Sprintf("policy.quarantine.notify[%d]", i), a)
 	}
+}
+
+// reports wants each inbox to be a mailbox of ours: mail for other domains is
+// not accepted from strangers.
+func (k *check) reports() {
+	seen := map[string]int{}
+	for i, a := range k.c.Report.Inbox {
+		path := fmt.Sprintf("report.inbox[%d]", i)
+		address, err := mail.ParseAddress(a, true)
+		if err != nil || address.IsNull() {
+			k.fail(path, "expected a mail address such as reports@example.com, found %q", a)
+			continue
+		}
+		ours := slices.ContainsFunc(k.c.Domains, func(d Domain) bool {
+			name, err := mail.ParseDomain(d.Name)
+			return err == nil && name == address.Domain()
+		})
+		if !ours {
+			k.fail(path, "%s is not in 'domains', so that no mail for %s would be accepted", address.Domain(), a)
+		}
+		if strings.EqualFold(address.Local(), "postmaster") {
+			k.fail(path, "mail to postmaster is for people (RFC 5321 section 4.5.1); use another address")
+		}
+		key := strings.ToLower(address.Local()) + "@" + address.Domain().String()
+		if first, ok := seen[key]; ok {
+			k.fail(path, "%s is report.inbox[%d] already", a, first)
+		}
+		seen[key] = i
+	}
+	k.positive("report.keep", int64(k.c.Report.Keep))
 }
 
 func (k *check) endpoints() {

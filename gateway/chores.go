@@ -30,6 +30,7 @@ func (g *Gateway) startChores(work *errgroup.Group, ctx context.Context) {
 	work.Go(func() error { g.certificates.Watch(ctx, certificatesEvery); return nil })
 	work.Go(func() error { return g.notices.run(ctx) })
 	work.Go(func() error { return every(ctx, expireEvery, g.expireTraces) })
+	work.Go(func() error { return every(ctx, expireEvery, g.expireReports) })
 	work.Go(func() error { return every(ctx, keyCheckEvery, g.checkPendingKeys) })
 	work.Go(func() error { return every(ctx, statsEvery, g.countQueue) })
 }
@@ -53,6 +54,14 @@ func (g *Gateway) expireTraces(ctx context.Context) {
 	before := g.now().Add(-g.config.Load().History.Keep.Std())
 	if err := g.trace.Expire(ctx, before); err != nil && ctx.Err() == nil {
 		g.log.Warn("old traces were not removed; it is tried again", telemetry.KeyError, err.Error())
+	}
+}
+
+// expireReports forgets what is older than report.keep.
+func (g *Gateway) expireReports(ctx context.Context) {
+	before := g.now().Add(-g.config.Load().Report.Keep.Std())
+	if err := g.reports.Expire(ctx, before); err != nil && ctx.Err() == nil {
+		g.log.Warn("old reports were not removed; it is tried again", telemetry.KeyError, err.Error())
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"gatepost/mail"
 	"gatepost/queue"
 	"gatepost/queue/dsn"
+	"gatepost/report/inbox"
 	"gatepost/store"
 	"gatepost/telemetry"
 	"gatepost/trace"
@@ -49,6 +50,7 @@ type Gateway struct {
 	config       atomic.Pointer[config.Loaded]
 	store        *store.Store
 	trace        *trace.Log
+	reports      *inbox.Inbox
 	ring         *keyring.Ring
 	live         *live
 	queue        *queue.Queue
@@ -89,7 +91,7 @@ func (g *Gateway) open(ctx context.Context, c *config.Loaded) error {
 	}
 	s, err := store.Open(ctx, store.Options{
 		URL: string(c.Store.URL), Dir: c.DataDir, MinFree: int64(c.Store.MinFree), Logger: g.log, Now: g.now,
-		Schemas: []store.Schema{queue.Schema, trace.Schema, keyring.Schema()}, Observe: observeStore(g.metrics),
+		Schemas: []store.Schema{queue.Schema, trace.Schema, keyring.Schema(), inbox.Schema}, Observe: observeStore(g.metrics),
 	})
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
@@ -120,6 +122,10 @@ func (g *Gateway) assemble(ctx context.Context, c *config.Loaded) error {
 	if err != nil {
 		return err
 	}
+	if g.reports, err = inbox.New(inbox.Options{Store: g.store, IDs: ids, Now: g.now, Logger: g.log}); err != nil {
+		return err
+	}
+	g.base.reports = g.reports
 	p, err := newParts(c, g.base)
 	if err != nil {
 		return err

@@ -129,6 +129,9 @@ func (l *live) Route(_ context.Context, m *mail.Message, to mail.Address) (queue
 func (l *live) Deliver(ctx context.Context, job queue.Job) []queue.Result {
 	p, done := l.take()
 	defer done()
+	if job.Dest == destReports {
+		return p.consume(ctx, job)
+	}
 	to := make([]mail.Recipient, len(job.Recipients))
 	for i, r := range job.Recipients {
 		to[i] = r.Recipient
@@ -141,7 +144,7 @@ func (l *live) Deliver(ctx context.Context, job queue.Job) []queue.Result {
 	results := p.deliverer.Deliver(ctx, delivery.Job{Dest: job.Dest, Message: message, Recipients: to, Probe: job.Probe, Lease: job.Lease})
 	out := make([]queue.Result, len(results))
 	for i, r := range results {
-		out[i] = queue.Result(r)
+		out[i] = queue.Result{Status: r.Status, LackedDSN: r.LackedDSN}
 	}
 	return out
 }

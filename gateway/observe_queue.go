@@ -99,7 +99,7 @@ func (w *way) count(e queue.Event) {
 			w.attempt(e)
 		}
 		m.Ended.WithLabelValues(string(e.Kind)).Inc()
-	case trace.KindDeleted:
+	case trace.KindDeleted, trace.KindConsumed:
 		m.Ended.WithLabelValues(string(e.Kind)).Inc()
 	}
 }

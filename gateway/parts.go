@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"gatepost/auth/dkim"
@@ -32,6 +33,8 @@ type parts struct {
 	policy    *policy.Engine
 	routes    *route.Table
 	windows   map[string]int
+	inboxes   []mail.Address // report.inbox
+	reports   reportReader
 	passwords *sasl.Verifier
 	signer    *signing.Signer
 	deliverer *delivery.Deliverer
@@ -47,6 +50,7 @@ type base struct {
 	names    names
 	sealKey  []byte
 	identity *mail.IDSource
+	reports  reportReader
 }
 
 func newPasswords(c *config.Config, now func() time.Time) (*sasl.Verifier, error) {
@@ -57,7 +61,7 @@ func newPasswords(c *config.Config, now func() time.Time) (*sasl.Verifier, error
 
 // newParts makes everything that one configuration decides.
 func newParts(c *config.Loaded, b base) (*parts, error) {
-	p := &parts{config: c, log: b.log, windows: windowOf(&c.Config)}
+	p := &parts{config: c, log: b.log, windows: windowOf(&c.Config), inboxes: inboxes(&c.Config), reports: b.reports}
 	var err error
 	dns := resolverOptions(&c.Config)
 	dns.Observer, dns.Now = b.names, b.now
@@ -133,6 +137,9 @@ func (p *parts) close() error {
 
 // route names the way of one recipient.
 func (p *parts) route(m *mail.Message, to mail.Address) (dest string, window, recipients int) {
+	if slices.ContainsFunc(p.inboxes, to.EqualFold) {
+		return destReports, reportWindow, p.config.Delivery.RecipientsPerMessage
+	}
 	dest = p.routes.Route(m.Envelope.From, m.Origin.Listener, to)
 	window, ok := p.windows[dest]
 	if !ok {

@@ -81,6 +81,7 @@ func policyOptions(c *config.Config) policy.Options {
 	o := policy.Options{
 		Mode:       p.Mode,
 		Postmaster: addressOf(c.Postmaster),
+		Inboxes:    inboxes(c),
 		SPF:        policy.SPF{Fail: p.SPF.Fail, SoftFail: p.SPF.Softfail},
 		DMARC: policy.DMARC{
 			Enabled: p.DMARC.Enabled, HonorPct: p.DMARC.HonorPct, EnforcePercent: p.DMARC.EnforcePercent,
@@ -108,6 +109,17 @@ func policyOptions(c *config.Config) policy.Options {
 		o.Users = append(o.Users, policy.User{Name: u.Name, SendAs: u.SendAs, OtherFrom: u.OtherFrom})
 	}
 	return o
+}
+
+// inboxes are the addresses to which reports are sent.
+func inboxes(c *config.Config) []mail.Address {
+	var out []mail.Address
+	for _, a := range c.Report.Inbox {
+		if address := addressOf(a); !address.IsNull() {
+			out = append(out, address)
+		}
+	}
+	return out
 }
 
 func routeOptions(c *config.Config) route.Options {

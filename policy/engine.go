@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"gatepost/mail"
@@ -13,6 +14,7 @@ import (
 type Engine struct {
 	monitor    bool
 	postmaster mail.Address
+	inboxes    []mail.Address
 	domains    map[mail.Domain]*recipients
 	clients    map[string]*relayClient
 	users      map[string]*identity
@@ -85,7 +87,7 @@ func (e *Engine) Recipient(_ context.Context, s Session, _, to mail.Address) Ver
 	case list == nil:
 		return s.refuse("relay-denied", fmt.Sprintf("%s is not one of our domains", to.Domain()),
 			mail.ReplyRelayDenied.WithText(fmt.Sprintf("Relaying denied: %s is not a domain of this gateway", to.Domain())))
-	case isPostmaster(to) || list.has(to):
+	case isPostmaster(to) || list.has(to) || slices.ContainsFunc(e.inboxes, to.EqualFold):
 		return accepted()
 	}
 	return s.refuse("recipient-unknown", fmt.Sprintf("%s is not in the recipient list of %s", to.Path(), to.Domain()),

@@ -28,9 +28,10 @@ type FieldError = route.FieldError
 // Options is what the configuration file says about policy. Empty strings
 // mean the default.
 type Options struct {
-	Mode         string       // policy.mode: enforce (default) or monitor
-	Postmaster   mail.Address // always accepted as a recipient
-	Domains      []Domain     // domains
+	Mode         string         // policy.mode: enforce (default) or monitor
+	Postmaster   mail.Address   // always accepted as a recipient
+	Inboxes      []mail.Address // report.inbox: exist in their domains whatever the lists say
+	Domains      []Domain       // domains
 	RelayClients []RelayClient
 	Users        []User
 	SPF          SPF

@@ -34,6 +34,7 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		monitor:    p.choice("policy.mode", o.Mode, ModeEnforce, ModeMonitor) == ModeMonitor,
 		postmaster: o.Postmaster,
+		inboxes:    o.Inboxes,
 		exempt:     p.prefixes("policy.exempt", o.Exempt),
 		tagHeader:  p.fieldName("policy.tag.header", o.TagHeader),
 		sampleKey:  o.SampleKey,

@@ -9,7 +9,7 @@ import (
 
 // tally counts recipients since the queue was made.
 type tally struct {
-	accepted, delivered, bounced, failed, deleted atomic.Int64
+	accepted, delivered, bounced, failed, deleted, consumed atomic.Int64
 }
 
 func (t *tally) count(kind trace.Kind) {
@@ -22,11 +22,13 @@ func (t *tally) count(kind trace.Kind) {
 		t.failed.Add(1)
 	case trace.KindDeleted:
 		t.deleted.Add(1)
+	case trace.KindConsumed:
+		t.consumed.Add(1)
 	}
 }
 
 // Accounting is where all recipients are: of the queues that use a store,
-// accepted = delivered + bounced + failed + deleted + queued + held, when the
+// accepted = delivered + bounced + failed + deleted + consumed + queued + held, when the
 // store was empty at their start. What ended before a crash stands in the
 // trace (trace.Log.Account).
 type Accounting struct {
@@ -35,7 +37,8 @@ type Accounting struct {
 	Bounced   int64 `json:"bounced"`
 	Failed    int64 `json:"failed"`
 	Deleted   int64 `json:"deleted"`
-	Queued    int64 `json:"queued"` // in the store, of all nodes
+	Consumed  int64 `json:"consumed"` // reports, read by us
+	Queued    int64 `json:"queued"`   // in the store, of all nodes
 	Held      int64 `json:"held"`
 }
 
@@ -47,6 +50,7 @@ func (q *Queue) Accounting(ctx context.Context) (Accounting, error) {
 		Bounced:   q.tally.bounced.Load(),
 		Failed:    q.tally.failed.Load(),
 		Deleted:   q.tally.deleted.Load(),
+		Consumed:  q.tally.consumed.Load(),
 	}
 	err := q.o.Store.Select(ctx, func(scan func(...any) error) error {
 		var state, n int64

@@ -107,6 +107,8 @@ func stateOf(kind trace.Kind) int {
 		return stateBounced
 	case trace.KindFailed:
 		return stateFailed
+	case trace.KindConsumed:
+		return stateConsumed
 	}
 	return stateDeleted
 }

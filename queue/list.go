@@ -25,7 +25,7 @@ type RecipientEntry struct {
 	N        int          `json:"n"`
 	Address  mail.Address `json:"address"`
 	Dest     string       `json:"dest"`
-	State    string       `json:"state"` // queued, held, delivered, bounced, failed or deleted
+	State    string       `json:"state"` // queued, held, delivered, bounced, failed, deleted or consumed
 	Attempts int          `json:"attempts"`
 	Next     time.Time    `json:"next,omitzero"` // not tried before
 	Expires  time.Time    `json:"expires,omitzero"`
@@ -35,7 +35,7 @@ type RecipientEntry struct {
 	Status   *mail.Status `json:"status,omitempty"` // of the last attempt
 }
 
-var stateNames = [...]string{"queued", "held", "delivered", "bounced", "failed", "deleted"}
+var stateNames = [...]string{"queued", "held", "delivered", "bounced", "failed", "deleted", "consumed"}
 
 // Filter chooses messages. Zero fields choose all.
 type Filter struct {

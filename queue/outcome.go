@@ -100,6 +100,10 @@ func (q *Queue) ending(p *parcel, r row, result Result, now time.Time) ending {
 	switch status.Outcome() {
 	case mail.Delivered:
 		e.kind = trace.KindDelivered
+		if result.Consumed {
+			e.kind = trace.KindConsumed
+			return e
+		}
 		e.relayed = result.LackedDSN && dsn.Wanted(p.message, r.Recipient, dsn.Success)
 		return e
 	case mail.Failed:

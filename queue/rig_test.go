@@ -234,9 +234,10 @@ func (r *rig) balance(queues ...*running) {
 		sum.Bounced += a.Bounced
 		sum.Failed += a.Failed
 		sum.Deleted += a.Deleted
+		sum.Consumed += a.Consumed
 		sum.Queued, sum.Held = a.Queued, a.Held
 	}
-	if sum.Accepted != sum.Delivered+sum.Bounced+sum.Failed+sum.Deleted+sum.Queued+sum.Held {
+	if sum.Accepted != sum.Delivered+sum.Bounced+sum.Failed+sum.Deleted+sum.Consumed+sum.Queued+sum.Held {
 		r.t.Errorf("the accounts do not balance: %+v", sum)
 	}
 	account := r.account()

@@ -68,4 +68,5 @@ const (
 	stateBounced
 	stateFailed
 	stateDeleted
+	stateConsumed
 )

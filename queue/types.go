@@ -65,6 +65,9 @@ type Result struct {
 	// LackedDSN says that the next hop accepted the recipient and does not
 	// offer DSN: what NOTIFY asks for is ours to do (RFC 3461 section 5.2.2).
 	LackedDSN bool
+	// Consumed says that the recipient is the gateway itself: the message was
+	// read, and nobody else gets it.
+	Consumed bool
 }
 
 // Event is told to the Observer when it is on disk.
