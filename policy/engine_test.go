@@ -2,6 +2,8 @@ package policy
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,6 +68,24 @@ func TestRecipient(t *testing.T) {
 				t.Errorf("got %+v", v)
 			}
 		})
+	}
+}
+
+// TestReportInbox: an address of report.inbox exists, whatever the list says,
+// and no other does because of it.
+func TestReportInbox(t *testing.T) {
+	o := options(t, &proofs{})
+	file := filepath.Join(t.TempDir(), "recipients")
+	if err := os.WriteFile(file, []byte("bob@example.com\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.Domains = []Domain{{Name: domain(t, "example.com"), File: file}}
+	o.Inboxes = []mail.Address{address(t, "reports@example.com"), address(t, "reports@example.net")}
+	e := engine(t, o)
+	for to, want := range map[string]Action{"Reports@example.com": Accept, "bob@example.com": Accept, "report@example.com": Reject, "reports@example.net": Reject} {
+		if v := e.Recipient(t.Context(), stranger(), mail.Address{}, address(t, to)); v.Action != want {
+			t.Errorf("%s: %+v", to, v)
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ func TestWhoIsTold(t *testing.T) {
 		{"delivered", func(*mail.Message) {}, ok, trace.KindDelivered, 0, ""},
 		{"success asked for, next hop tells", func(m *mail.Message) { m.Envelope.Recipients[0].Notify = mail.NotifySuccess }, ok, trace.KindDelivered, 0, ""},
 		{"success asked for, next hop lacks DSN", func(m *mail.Message) { m.Envelope.Recipients[0].Notify = mail.NotifySuccess }, lackedDSN, trace.KindDelivered, 1, ""},
+		{"read by us", func(m *mail.Message) { m.Envelope.Recipients[0].Notify = mail.NotifySuccess }, consumed, trace.KindConsumed, 0, ""},
 		{"success not asked for, next hop lacks DSN", func(*mail.Message) {}, lackedDSN, trace.KindDelivered, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -57,6 +58,12 @@ func TestWhoIsTold(t *testing.T) {
 			})
 		})
 	}
+}
+
+func consumed() Result {
+	result := ok()
+	result.Consumed = true
+	return result
 }
 
 func lackedDSN() Result {
