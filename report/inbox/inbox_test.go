@@ -199,6 +199,9 @@ func TestLargeReport(t *testing.T) {
 		if list, err := r.List(r.t.Context(), Filter{Limit: 10}); err != nil || len(list) != 0 {
 			r.t.Errorf("half a report is listed: %+v, %v", list, err)
 		}
+		if half, err := r.Sources(r.t.Context(), domain(r.t, "example.com"), time.Unix(0, 0)); err != nil || half.Reports != 0 || len(half.Sources) != 0 {
+			r.t.Errorf("half a report is counted: %+v, %v", half.Total, err)
+		}
 		other := r.message(xmlLetter(xmlReport("google.com", "big", "example.com", rowsOf(1)...)))
 		if _, err := r.Consume(r.t.Context(), other); !errors.Is(err, errBusy) {
 			r.t.Errorf("another while it is written: %v", err)
@@ -209,6 +212,58 @@ func TestLargeReport(t *testing.T) {
 		got, err := r.Sources(r.t.Context(), domain(r.t, "example.com"), time.Unix(0, 0))
 		if err != nil || got.Total.Messages != n || len(got.Sources) != n || got.Reports != 1 {
 			r.t.Errorf("%d messages of %d sources in %d reports, %v", got.Total.Messages, len(got.Sources), got.Reports, err)
+		}
+	})
+}
+
+// TestHalfReports: one that nobody finishes goes after a day.
+func TestHalfReports(t *testing.T) {
+	each(t, nil, func(r *rig) {
+		r.o.Store = &breaking{Store: r.store, after: 1}
+		if _, err := r.Consume(r.t.Context(), r.message(xmlLetter(xmlReport("google.com", "big", "example.com", rowsOf(rowsAtOnce+1)...)))); !errors.Is(err, errBroken) {
+			r.t.Fatal(err)
+		}
+		r.o.Store = r.store
+		for _, c := range []struct {
+			after time.Duration
+			left  int64
+		}{{time.Hour, 1}, {25 * time.Hour, 0}} {
+			r.now = clock().Add(c.after)
+			if err := r.Expire(r.t.Context(), time.Unix(0, 0)); err != nil {
+				r.t.Fatal(err)
+			}
+			var n int64
+			if err := r.store.Get(r.t.Context(), "SELECT COUNT(*) FROM report_in", nil, &n); err != nil || n != c.left {
+				r.t.Errorf("after %s: %d reports, %v", c.after, n, err)
+			}
+		}
+	})
+}
+
+// hiding is a store in which another node's report cannot be seen yet.
+type hiding struct{ Store }
+
+func (h hiding) Get(ctx context.Context, sql string, args []any, dest ...any) error {
+	if strings.Contains(sql, "report_id = ?") {
+		return store.ErrNotFound
+	}
+	return h.Store.Get(ctx, sql, args, dest...)
+}
+
+// TestTwoNodes: the same report at the same moment is stored once, and the
+// other node looks again.
+func TestTwoNodes(t *testing.T) {
+	each(t, nil, func(r *rig) {
+		letter := xmlLetter(xmlReport("google.com", "1", "example.com", rowsOf(1)...))
+		r.consume(letter)
+		r.o.Store = hiding{r.store}
+		m := r.message(letter)
+		if _, err := r.Consume(r.t.Context(), m); !errors.Is(err, errBusy) {
+			r.t.Errorf("at the same moment: %v", err)
+		}
+		r.o.Store = r.store
+		if s, err := r.Consume(r.t.Context(), m); err != nil || s.Duplicates != 1 {
+			r.t.Errorf("a moment later: %+v, %v", s, err)
 		}
 	})
 }
