@@ -18,7 +18,7 @@ var floors = map[string]int{
 	"dnsx": 10, "dnsx/zone": 10, "dnsx/dnstest": 11, "store": 10, "store/storetest": 11, "config": 10,
 	"auth/canon": 20, "auth/authres": 20, "trace": 20,
 	"auth/spf": 22, "auth/dkim": 22, "auth/sasl": 22, "auth/keyring": 22,
-	"auth/arc": 24, "auth/dmarc": 24, "auth/signing": 24,
+	"auth/arc/arctest": 22, "auth/arc": 24, "auth/dmarc": 24, "auth/signing": 24,
 	"state": 30, "policy/route": 28, "policy/tlsrule": 28, "policy": 30,
 	"queue/dsn": 38, "queue": 40,
 	"gateway/intake/wire": 48, "gateway/intake/wire/wiretest": 49, "gateway/intake": 50,

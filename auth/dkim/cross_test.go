@@ -10,6 +10,7 @@ import (
 	msgauth "github.com/emersion/go-msgauth/dkim"
 	"pgregory.net/rapid"
 
+	"gatepost/auth/canon"
 	"gatepost/mail"
 )
 
@@ -78,8 +79,8 @@ func TestRemoveSignature(t *testing.T) {
 		"D: B=x; b=y\r\n":                       "D: B=x; b=",
 		"D-b=: a; b\r\n\t=\r\n\tQ/+=; h=b\r\n ": "D-b=: a; b\r\n\t=; h=b\r\n ",
 	} {
-		if got := string(removeSignature([]byte(in))); got != want {
-			t.Errorf("removeSignature(%q) = %q, want %q", in, got, want)
+		if got := string(canon.RemoveSignature([]byte(in))); got != want {
+			t.Errorf("RemoveSignature(%q) = %q, want %q", in, got, want)
 		}
 	}
 }
@@ -104,7 +105,7 @@ func FuzzTags(f *testing.F) {
 		if err != nil || len(back) != len(tags) {
 			t.Fatalf("%q is written as %q: %v", s, again.String(), err)
 		}
-		removed := removeSignature([]byte("D:" + s))
+		removed := canon.RemoveSignature([]byte("D:" + s))
 		if without, err := ParseTags(string(removed[2:])); err != nil || without["b"] != "" || len(without) != len(tags) {
 			t.Fatalf("%q without b= is %q: %v", s, removed, err)
 		}

@@ -88,7 +88,7 @@ func (k *Key) parsePublic(tags Tags) error {
 	if p == "" {
 		return ErrRevoked
 	}
-	octets, err := decodeBase64(p)
+	octets, err := DecodeBase64(p)
 	if err != nil {
 		return fmt.Errorf("%w: p= is not base64", ErrKey)
 	}

@@ -177,10 +177,10 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 func (s *signature) parseHashes(tags Tags) *fault {
 	s.body.Hash = hashOfSignatures
 	var err error
-	if s.bodyHash, err = decodeBase64(tags["bh"]); err != nil || len(s.bodyHash) != hashOfSignatures.Size() {
+	if s.bodyHash, err = DecodeBase64(tags["bh"]); err != nil || len(s.bodyHash) != hashOfSignatures.Size() {
 		return permError("bh= is not a SHA-256 hash in base64")
 	}
-	if s.value, err = decodeBase64(tags["b"]); err != nil {
+	if s.value, err = DecodeBase64(tags["b"]); err != nil {
 		return permError("b= is not base64")
 	}
 	return nil
@@ -220,8 +220,8 @@ func (s *signature) parseQuery(tags Tags) *fault {
 	return nil
 }
 
-// decodeBase64 reads base64 with folding white space; padding may be missing.
-func decodeBase64(s string) ([]byte, error) {
+// DecodeBase64 reads base64 with folding white space; padding may be missing.
+func DecodeBase64(s string) ([]byte, error) {
 	return base64.RawStdEncoding.DecodeString(strings.TrimRight(removeFWS(s), "="))
 }
 

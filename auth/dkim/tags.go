@@ -83,23 +83,3 @@ func items(s string) []string {
 	}
 	return list
 }
-
-// removeSignature gives the whole field raw with the value of its b= tag
-// removed, white space around the value too, and nothing else (RFC 6376
-// section 3.7).
-func removeSignature(raw []byte) []byte {
-	colon := strings.IndexByte(string(raw), ':')
-	out := append([]byte(nil), raw[:colon+1]...)
-	for rest := string(raw[colon+1:]); ; {
-		spec, after, more := strings.Cut(rest, ";")
-		if name, _, ok := strings.Cut(spec, "="); ok && trimFWS(name) == "b" {
-			spec = spec[:len(name)+1]
-		}
-		out = append(out, spec...)
-		if !more {
-			return out
-		}
-		out = append(out, ';')
-		rest = after
-	}
-}

@@ -127,7 +127,7 @@ func (s signer) sign(t testing.TB, tags, message string) string {
 	}
 	field := "DKIM-Signature: " + tags + "\r\n"
 	sig.field = mail.Field{Name: "DKIM-Signature", Raw: []byte(field)}
-	digest, _ := indexHeader(header).hash(sig)
+	digest, _ := sig.hash(canon.NewIndex(header))
 	hash := crypto.Hash(crypto.SHA256)
 	if _, ok := s.key.(ed25519.PrivateKey); ok {
 		hash = 0

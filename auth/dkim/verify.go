@@ -160,13 +160,13 @@ func (v *Verifier) judge(ctx context.Context, content mail.Body, header mail.Hea
 	if err != nil {
 		return 0, err
 	}
-	index := indexHeader(header)
+	index := canon.NewIndex(header)
 	work := bodies.Hashed()
 	for _, c := range candidates {
-		digest, octets := index.hash(c.sig)
+		digest, octets := c.sig.hash(index)
 		work += int64(octets)
 		c.result.Value = Pass
-		if f := v.finish(c, bodies.Sum(c.sig.body), digest, index.unsignedFrom(c.sig)); f != nil {
+		if f := v.finish(c, bodies.Sum(c.sig.body), digest, !index.Covers(c.sig.names, "from")); f != nil {
 			c.result.Value, c.result.Reason = f.value, f.reason
 		}
 	}
@@ -230,7 +230,7 @@ func (v *Verifier) finish(c *candidate, body canon.BodySum, header []byte, unsig
 		return permError("l= is longer than the body")
 	case subtle.ConstantTimeCompare(body.Digest, c.sig.bodyHash) == 0:
 		return &fault{Fail, "body hash did not verify"}
-	case !verifySignature(c.key, header, c.sig.value):
+	case !c.key.Verifies(header, c.sig.value):
 		return &fault{Fail, "signature did not verify"}
 	case c.key.Type == "rsa" && c.key.Bits < v.options.MinRSABits:
 		return policyFault("RSA key has only %d bits", c.key.Bits)
@@ -261,8 +261,9 @@ func checkKey(c *candidate) *fault {
 	return nil
 }
 
-func verifySignature(key Key, digest, signature []byte) bool {
-	switch public := key.Public.(type) {
+// Verifies tells whether the key made signature over a SHA-256 digest.
+func (k Key) Verifies(digest, signature []byte) bool {
+	switch public := k.Public.(type) {
 	case *rsa.PublicKey:
 		return rsa.VerifyPKCS1v15(public, hashOfSignatures, digest, signature) == nil
 	case ed25519.PublicKey:
