@@ -269,7 +269,7 @@ type Policy struct {
 	SPF          SPFPolicy      `yaml:"spf" doc:"What an SPF result alone does."`
 	DKIM         DKIMPolicy     `yaml:"dkim" doc:"Which signatures count."`
 	DMARC        DMARCPolicy    `yaml:"dmarc" doc:"What DMARC does."`
-	ARC          ARCPolicy      `yaml:"arc" doc:"Authenticated Received Chain; not supported yet."`
+	ARC          ARCPolicy      `yaml:"arc" doc:"Forwarders whose findings are believed (Authenticated Received Chain)."`
 	Overrides    []Override     `yaml:"overrides" doc:"Exceptions for unproven mail that a known forwarder brings: one author's domain, one forwarder, until a day. Mail that is proven needs none."`
 	Upstreams    []Upstream     `yaml:"upstreams" doc:"Filters of ours that mail passes before it comes here: the client that they recorded is judged. Relaying is by the connection, whatever stands here."`
 	Exempt       []netip.Prefix `yaml:"exempt" doc:"Clients that are never judged."`
@@ -304,7 +304,7 @@ type DMARCPolicy struct {
 
 // ARCPolicy names sealers that are believed.
 type ARCPolicy struct {
-	TrustedSealers []string `yaml:"trusted_sealers" doc:"Domains; not supported yet."`
+	TrustedSealers []string `yaml:"trusted_sealers" doc:"Domains in d= of ARC-Seal. A message that fails DMARC but passed when one of them saw it is not acted on, where everyone who sealed it from there on is listed."`
 }
 
 // Override is one exception for a forwarder.

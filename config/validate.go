@@ -392,6 +392,9 @@ func (k *check) policy() {
 	if p.DKIM.MinRSABits < 1024 {
 		k.fail("policy.dkim.min_rsa_bits", "expected at least 1024 (RFC 8301 section 3.2)")
 	}
+	for i, d := range p.ARC.TrustedSealers {
+		k.domain(fmt.Sprintf("policy.arc.trusted_sealers[%d]", i), d)
+	}
 	k.positive("policy.dkim.max_signatures", int64(p.DKIM.MaxSignatures))
 	k.fieldNames("policy.tag.header", []string{p.Tag.Header}, false)
 	k.fieldNames("policy.strip_inbound", p.StripInbound, true)

@@ -84,9 +84,6 @@ func (k *check) notYet() {
 	if c.Admin.Address != "" {
 		k.fail("admin.address", later)
 	}
-	if len(c.Policy.ARC.TrustedSealers) > 0 {
-		k.fail("policy.arc.trusted_sealers", later)
-	}
 	if c.DKIM.Rotation.Every > 0 {
 		k.fail("dkim.rotation", later)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"gatepost/auth/arc"
 	"gatepost/auth/dkim"
 	"gatepost/auth/dmarc"
 	"gatepost/auth/sasl"
@@ -101,6 +102,7 @@ func (p *parts) judge(b base) policy.Options {
 			Resolver: p.resolver, Now: b.now, MinRSABits: c.Policy.DKIM.MinRSABits,
 			MaxSignatures: c.Policy.DKIM.MaxSignatures, BodyLengthTag: c.Policy.DKIM.BodyLengthTag,
 		}),
+		ARC:     arc.NewVerifier(arc.Options{Resolver: p.resolver, Now: b.now, MinRSABits: c.Policy.DKIM.MinRSABits}),
 		DMARC:   dmarc.New(dmarc.Options{Resolver: p.resolver, Discovery: c.Policy.DMARC.Discovery}),
 		Reverse: p.resolver,
 	}

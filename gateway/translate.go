@@ -87,8 +87,9 @@ func policyOptions(c *config.Config) policy.Options {
 			Enabled: p.DMARC.Enabled, HonorPct: p.DMARC.HonorPct, EnforcePercent: p.DMARC.EnforcePercent,
 			Reject: p.DMARC.Reject, Quarantine: p.DMARC.Quarantine, TempError: p.DMARC.Temperror,
 		},
-		Exempt:    prefixStrings(p.Exempt),
-		TagHeader: p.Tag.Header,
+		TrustedSealers: p.ARC.TrustedSealers,
+		Exempt:         prefixStrings(p.Exempt),
+		TagHeader:      p.Tag.Header,
 	}
 	for _, u := range p.Upstreams {
 		o.Upstreams = append(o.Upstreams, policy.UpstreamRule{Addresses: prefixStrings(u.Addresses), Hops: u.Hops})

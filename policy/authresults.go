@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"strconv"
+
+	"gatepost/auth/arc"
 	"gatepost/auth/authres"
 	"gatepost/auth/dkim"
 	"gatepost/mail"
@@ -22,6 +25,9 @@ func (f Facts) AuthenticationResults(authservID string) []byte {
 	}
 	if f.SPF.Value != "" && len(f.DKIM) == 0 {
 		methods = append(methods, authres.Method{Name: "dkim", Result: "none"})
+	}
+	if f.ARC.Value != "" {
+		methods = append(methods, arcMethod(f.ARC))
 	}
 	if f.DMARC.Value != "" {
 		methods = append(methods, f.dmarcMethod())
@@ -64,6 +70,16 @@ func signingIdentity(r dkim.Result) string {
 // signatureStart is enough of b= to tell two signatures apart (RFC 6008
 // section 4).
 func signatureStart(b string) string { return b[:min(len(b), 8)] }
+
+// arcMethod says from which set on the message is as it was sealed (RFC 8617
+// section 5.2).
+func arcMethod(r arc.Result) authres.Method {
+	m := authres.Method{Name: "arc", Result: r.Value, Reason: r.Reason}
+	if r.Value == arc.Pass {
+		m.Props = props(authres.Prop{PType: "header", Property: "oldest-pass", Value: strconv.Itoa(r.OldestPass)})
+	}
+	return m
+}
 
 func (f Facts) dmarcMethod() authres.Method {
 	m := authres.Method{Name: "dmarc", Result: f.DMARC.Value, Reason: f.DMARC.Reason, Props: props(

@@ -200,7 +200,7 @@ func TestStepsTellTheWholeWay(t *testing.T) {
 	for _, s := range f.Steps {
 		got = append(got, s.Rule+"="+s.Result)
 	}
-	want := []string{"internal=next", "exempt=next", "header-limits=next", "from-shape=next", "send-as=next", "proofs=next",
+	want := []string{"internal=next", "exempt=next", "header-limits=next", "from-shape=next", "send-as=next", "proofs=next", "arc=next",
 		"temperror=next", "override=next", "spf=next", "spoofed=next", "dmarc=reject"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v", got)

@@ -7,7 +7,7 @@
 // the recipients that exist. Content judges the message: on a relay session
 // the header From must be one that the client may use, and then we vouch for
 // it, so that it gets signed; on an mx session the proofs are gathered (SPF,
-// RFC 7208; DKIM, RFC 6376; reverse DNS, RFC 8601 section 2.7.3; DMARC,
+// RFC 7208; DKIM, RFC 6376; ARC, RFC 8617; reverse DNS, RFC 8601 section 2.7.3; DMARC,
 // RFC 9989) and an ordered list of rules, in order.go, turns them into one of
 // accept, tag, quarantine, reject, defer.
 //

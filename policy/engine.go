@@ -20,6 +20,7 @@ type Engine struct {
 	users      map[string]*identity
 	spf        spfActions
 	dmarc      dmarcActions
+	sealers    map[mail.Domain]bool
 	exempt     []netip.Prefix
 	overrides  []override
 	upstreams  []upstream

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"gatepost/auth/arc"
 	"gatepost/auth/dkim"
 	"gatepost/auth/dmarc"
 	"gatepost/auth/spf"
@@ -18,8 +19,12 @@ type Facts struct {
 	Unread    string        `json:"unread,omitempty"`     // why they could not be made
 	SPF       spf.Result    `json:"spf,omitzero"`
 	DKIM      []dkim.Result `json:"dkim,omitempty"`
-	DMARC     dmarc.Result  `json:"dmarc,omitzero"`
-	IPRev     IPRev         `json:"iprev,omitzero"`
+	ARC       arc.Result    `json:"arc,omitzero"`
+	// Sealed is what each of ARC.Sets says of the author's domain: saidPass,
+	// saidNothing or saidUnasked.
+	Sealed []string     `json:"sealed,omitempty"`
+	DMARC  dmarc.Result `json:"dmarc,omitzero"`
+	IPRev  IPRev        `json:"iprev,omitzero"`
 	// Draw decides whether the message is sampled (pct, enforce_percent).
 	Draw int `json:"draw,omitempty"`
 	// Worlds are the answers that may still come where DNS gave none.
@@ -34,10 +39,12 @@ type Disposition struct {
 	Applied   string `json:"applied,omitempty"`   // after t=, pct and enforce_percent
 	Percent   int    `json:"percent,omitempty"`   // share of failing mail that gets the full policy
 	// Override says why Applied differs from Requested, or why the message was
-	// treated otherwise: testing, sampled_out, local_policy, monitor,
-	// policy_override (policy.overrides).
+	// treated otherwise: testing, sampled_out, trusted_forwarder, local_policy,
+	// monitor, policy_override (policy.overrides).
 	Override string `json:"override,omitempty"`
-	Note     string `json:"note,omitempty"` // the administrator's, of policy_override
+	// Sealer is the trusted forwarder whose findings were relied on.
+	Sealer mail.Domain `json:"sealer,omitzero"`
+	Note   string      `json:"note,omitempty"` // the administrator's, of policy_override
 }
 
 // Confirms tells whether the proofs confirm that from belongs to the sender:

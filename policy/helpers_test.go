@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"gatepost/auth/arc"
 	"gatepost/auth/dkim"
 	"gatepost/auth/dmarc"
 	"gatepost/auth/spf"
@@ -48,6 +49,7 @@ type proofs struct {
 	// dmarc is the answer about a message that does not pass; with Value
 	// temperror it is the answer unless the author's domain passes.
 	dmarc dmarc.Result
+	arc   arc.Result
 	names []string
 	iprev error
 	wait  func(who string)
@@ -71,6 +73,13 @@ type dkimFake struct{ *proofs }
 func (f dkimFake) Verify(context.Context, mail.Body) ([]dkim.Result, error) {
 	f.meet("dkim")
 	return f.proofs.dkim, f.dkimErr
+}
+
+type arcFake struct{ *proofs }
+
+func (f arcFake) Verify(context.Context, mail.Body) (arc.Result, error) {
+	f.meet("arc")
+	return f.proofs.arc, nil
 }
 
 type dmarcFake struct{ *proofs }
@@ -125,7 +134,7 @@ func options(t testing.TB, p *proofs) Options {
 		DMARC:     DMARC{Enabled: true, HonorPct: true, EnforcePercent: 100},
 		Exempt:    []string{"198.51.100.7"},
 		SampleKey: []byte("key"),
-		Proofs:    Proofs{SPF: spfFake{p}, DKIM: dkimFake{p}, DMARC: dmarcFake{p}, Reverse: reverseFake{p}},
+		Proofs:    Proofs{SPF: spfFake{p}, DKIM: dkimFake{p}, ARC: arcFake{p}, DMARC: dmarcFake{p}, Reverse: reverseFake{p}},
 		Logger:    slog.New(slog.DiscardHandler),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"gatepost/auth/arc"
 	"gatepost/auth/dkim"
 	"gatepost/auth/dmarc"
 	"gatepost/auth/spf"
@@ -36,10 +37,13 @@ type Options struct {
 	Users        []User
 	SPF          SPF
 	DMARC        DMARC
-	Exempt       []string // policy.exempt: addresses and prefixes
-	Overrides    []Override
-	Upstreams    []UpstreamRule
-	TagHeader    string // policy.tag.header
+	// TrustedSealers is policy.arc.trusted_sealers: domains in d= of ARC-Seal
+	// whose findings are believed.
+	TrustedSealers []string
+	Exempt         []string // policy.exempt: addresses and prefixes
+	Overrides      []Override
+	Upstreams      []UpstreamRule
+	TagHeader      string // policy.tag.header
 	// SampleKey is shared by all nodes and secret: pct draws by it.
 	SampleKey []byte
 	Proofs    Proofs
@@ -91,6 +95,7 @@ type DMARC struct {
 type Proofs struct {
 	SPF     SPFChecker
 	DKIM    DKIMVerifier
+	ARC     ARCVerifier
 	DMARC   DMARCChecker
 	Reverse ReverseChecker
 }
@@ -103,6 +108,11 @@ type SPFChecker interface {
 // DKIMVerifier is *dkim.Verifier.
 type DKIMVerifier interface {
 	Verify(ctx context.Context, content mail.Body) ([]dkim.Result, error)
+}
+
+// ARCVerifier is *arc.Verifier.
+type ARCVerifier interface {
+	Verify(ctx context.Context, content mail.Body) (arc.Result, error)
 }
 
 // DMARCChecker is *dmarc.Checker.

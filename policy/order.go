@@ -38,7 +38,8 @@ func (e *Engine) contentRules() []rule {
 		{"header-limits", false, false, e.headerLimits}, // a header that costs too much to judge
 		{"from-shape", true, false, e.fromShape},        // exactly one From with exactly one address
 		{"send-as", false, false, e.headerFromOfRelay},  // relay sessions: may the client use this From? They end here
-		{"proofs", false, true, e.proofsAtHand},         // SPF, DKIM, reverse DNS at once, then DMARC (gather)
+		{"proofs", false, true, e.proofsAtHand},         // SPF, DKIM, ARC, reverse DNS at once, then DMARC (gather)
+		{"arc", true, true, e.sealed},                   // what trusted forwarders saw sets DMARC's policy aside
 		{"temperror", true, true, e.temporaryTrouble},   // DNS trouble that could change the outcome
 		{"override", true, true, e.overridden},          // what policy.overrides puts in the place of the rules below
 		{"spf", true, true, e.spfAlone},                 // what an SPF result alone does
@@ -119,7 +120,7 @@ func (e *Engine) wantsProofs(s Session, f Facts) bool {
 
 // hasProofs tells whether f holds what the rules of this engine ask.
 func (e *Engine) hasProofs(f Facts) bool {
-	return f.Proved && (!e.dmarc.enabled || f.DMARC.Value != "" || f.From.IsNull())
+	return f.Proved && (!e.dmarc.enabled || f.DMARC.Value != "" || f.From.IsNull()) && e.hasSeals(f)
 }
 
 // silent tells whether r only says what it would do: monitor mode learns about

@@ -2,9 +2,11 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
+	"gatepost/auth/arc"
 	"gatepost/auth/dmarc"
 	"gatepost/mail"
 )
@@ -23,6 +25,7 @@ func (e *Engine) gather(ctx context.Context, q *inquiry, f *Facts) {
 	var (
 		running sync.WaitGroup
 		readErr error
+		arcErr  error
 	)
 	if e.proofs.SPF != nil {
 		running.Go(func() { f.SPF = e.checkSPF(ctx, q, f.Upstream) })
@@ -30,14 +33,21 @@ func (e *Engine) gather(ctx context.Context, q *inquiry, f *Facts) {
 	if e.proofs.DKIM != nil {
 		running.Go(func() { f.DKIM, readErr = e.proofs.DKIM.Verify(ctx, q.content) })
 	}
+	switch {
+	case e.proofs.ARC != nil && arc.Present(q.header):
+		running.Go(func() { f.ARC, arcErr = e.proofs.ARC.Verify(ctx, q.content) })
+	case len(e.sealers) > 0:
+		f.ARC = arc.Result{Value: arc.None}
+	}
 	running.Go(func() { f.IPRev = e.checkReverse(ctx, q.session, f.Upstream) })
 	running.Wait()
 	f.Proved = true
-	if readErr != nil {
+	if readErr = errors.Join(readErr, arcErr); readErr != nil {
 		f.Unread = mail.SafeText(fmt.Sprintf("cannot read the message: %v", readErr), 300)
 		return
 	}
 	f.DMARC = e.checkDMARC(ctx, *f)
+	f.Sealed = e.hearSealers(ctx, *f)
 	f.Draw = draw(e.sampleKey, f.From.Domain(), q.header)
 	f.Worlds = e.worlds(ctx, *f)
 }
@@ -70,7 +80,7 @@ func (f *Facts) summary() string {
 	if f.Upstream.Addr.IsValid() {
 		line = fmt.Sprintf("client %s behind upstream %s ", f.Upstream.Addr, f.Upstream.By) + line
 	}
-	return line + " iprev=" + orNone(f.IPRev.Value) + " dmarc=" + orNone(f.DMARC.Value)
+	return line + arcText(f.ARC) + " iprev=" + orNone(f.IPRev.Value) + " dmarc=" + orNone(f.DMARC.Value)
 }
 
 func orNone(s string) string {

@@ -48,6 +48,9 @@ func (f *Facts) troubled() []string {
 			what = append(what, "dkim key of "+sig.Domain.String())
 		}
 	}
+	if f.ARC.Temporary {
+		what = append(what, "a key of the ARC chain")
+	}
 	if f.DMARC.Value == "temperror" {
 		what = append(what, "dmarc policy of "+f.From.Domain().String())
 	}
@@ -107,8 +110,10 @@ func (e *Engine) possibleActions(f Facts) []Action {
 	var actions []Action
 	for _, w := range f.Worlds {
 		for _, supposed := range supposedDMARC(f.in(w)) {
-			if a := e.outcome(supposed); !slices.Contains(actions, a) {
-				actions = append(actions, a)
+			for _, a := range e.outcomes(supposed) {
+				if !slices.Contains(actions, a) {
+					actions = append(actions, a)
+				}
 			}
 		}
 	}
@@ -135,9 +140,19 @@ func supposedDMARC(f Facts) []Facts {
 	return out
 }
 
+// outcomes is what the message may come to by its ARC chain.
+func (e *Engine) outcomes(f Facts) []Action {
+	var actions []Action
+	for _, f.ARC = range supposedARC(f.ARC) {
+		actions = append(actions, e.outcome(f))
+	}
+	return actions
+}
+
 // outcome is what the rules behind temperror come to.
 func (e *Engine) outcome(f Facts) Action {
 	f.Disposition = e.disposition(f)
+	e.relyOnARC(&f)
 	if o := e.overrideOf(f); o != nil {
 		return o.action
 	}

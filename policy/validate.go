@@ -35,6 +35,7 @@ func New(o Options) (*Engine, error) {
 		monitor:    p.choice("policy.mode", o.Mode, ModeEnforce, ModeMonitor) == ModeMonitor,
 		postmaster: o.Postmaster,
 		inboxes:    o.Inboxes,
+		sealers:    p.sealers(o.TrustedSealers),
 		exempt:     p.prefixes("policy.exempt", o.Exempt),
 		tagHeader:  p.fieldName("policy.tag.header", o.TagHeader),
 		sampleKey:  o.SampleKey,
@@ -122,6 +123,21 @@ func (p *problems) dmarc(o DMARC) dmarcActions {
 		quarantine:   Action(p.choice("policy.dmarc.quarantine", o.Quarantine, "quarantine", "tag", "reject")),
 		deferTrouble: p.choice("policy.dmarc.temperror", o.TempError, "defer", "accept") == "defer",
 	}
+}
+
+// sealers are exact domains: whoever can seal as one of them can set DMARC
+// aside, so that no pattern stands for domains that nobody looked at.
+func (p *problems) sealers(list []string) map[mail.Domain]bool {
+	out := map[mail.Domain]bool{}
+	for i, s := range list {
+		d, err := mail.ParseDomain(s)
+		if err != nil || d.IsLiteral() {
+			p.add(fmt.Sprintf("policy.arc.trusted_sealers[%d]", i), "%q is not a domain", s)
+			continue
+		}
+		out[d] = true
+	}
+	return out
 }
 
 func (p *problems) clients(list []RelayClient) map[string]*relayClient {

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"gatepost/auth/arc"
 	"gatepost/gateway"
 	"gatepost/gateway/intake"
 	"gatepost/mail"
@@ -97,6 +98,9 @@ func factsText(w io.Writer, raw json.RawMessage) {
 	for _, d := range f.DKIM {
 		fmt.Fprintf(w, "dkim       %s d=%s s=%s a=%s %s\n", d.Value, d.Domain, d.Selector, d.Algorithm, d.Reason)
 	}
+	if f.ARC.Value != "" {
+		fmt.Fprintf(w, "arc        %s%s %s\n", f.ARC.Value, sealersText(f.ARC), f.ARC.Reason)
+	}
 	if f.DMARC.Value != "" {
 		fmt.Fprintf(w, "dmarc      %s from %s, policy %s%s\n", f.DMARC.Value, f.DMARC.From, dmarcPolicy(f), dispositionText(f.Disposition))
 		if x := f.DMARC.PSL; x != nil {
@@ -133,10 +137,19 @@ func dispositionText(d policy.Disposition) string {
 	if d.Applied != "" {
 		text = ", applied " + d.Applied
 	}
-	for _, more := range []string{d.Override, d.Note} {
+	for _, more := range []string{d.Override, d.Sealer.String(), d.Note} {
 		if more != "" {
 			text += " " + more
 		}
+	}
+	return text
+}
+
+// sealersText names who sealed the message, oldest first.
+func sealersText(r arc.Result) string {
+	text := ""
+	for _, s := range r.Sets {
+		text += fmt.Sprintf(" %d=%s", s.Instance, s.Sealer)
 	}
 	return text
 }

@@ -1,0 +1,205 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+
+	"gatepost/auth/arc"
+	"gatepost/auth/authres"
+	"gatepost/auth/spf"
+	"gatepost/mail"
+)
+
+const sealedText = "ARC-Seal: i=1\r\nFrom: a@author.example\r\nTo: bob@example.com\r\nMessage-ID: <1@author.example>\r\n"
+
+// chain is a chain that passes; each set is "sealer findings".
+func chain(t testing.TB, sets ...string) arc.Result {
+	t.Helper()
+	r := arc.Result{Value: arc.Pass, FromSigned: true}
+	for i, s := range sets {
+		sealer, findings, _ := strings.Cut(s, " ")
+		_, methods, err := authres.Read("mx; " + findings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := domain(t, sealer)
+		r.Sets = append(r.Sets, arc.Set{Instance: i + 1, Sealer: d, Signer: d, Findings: methods})
+	}
+	return r
+}
+
+// judgeSealed judges a message of author.example, which fails DMARC, with one
+// trusted sealer, list.example.
+func judgeSealed(t testing.TB, r arc.Result, change ...func(*Options, *proofs)) (Facts, Verdict) {
+	t.Helper()
+	p := &proofs{spf: spfResult(t, "fail", "author.example"), dmarc: policyOf("reject"), arc: r}
+	o := options(t, p)
+	o.TrustedSealers = []string{"list.example", "LIST2.example"}
+	for _, c := range change {
+		c(&o, p)
+	}
+	h := header(t, sealedText)
+	facts, v, _ := engine(t, o).Content(t.Context(), stranger(), mail.Envelope{}, h, mail.MemoryBody([]byte(sealedText+"\r\n")))
+	return facts, v
+}
+
+func TestTrustedSealer(t *testing.T) {
+	const passed = "dmarc=pass header.from=author.example"
+	for _, c := range []struct {
+		name   string
+		sets   []string
+		relied string // sealer, empty where the policy stays
+	}{
+		{"trusted", []string{"list.example " + passed}, "list.example"},
+		{"two trusted", []string{"list.example " + passed, "list2.example dmarc=fail header.from=author.example; arc=pass"}, "list.example"},
+		{"trusted behind a stranger", []string{"evil.example none", "list.example " + passed}, "list.example"},
+		{"stranger behind the trusted", []string{"list.example " + passed, "evil.example none"}, ""},
+		{"stranger between", []string{"list.example " + passed, "evil.example none", "list.example arc=pass"}, ""},
+		{"stranger alone", []string{"evil.example " + passed}, ""},
+		{"subdomain of the trusted", []string{"a.list.example " + passed}, ""},
+		{"another author", []string{"list.example dmarc=pass header.from=other.example"}, ""},
+		{"subdomain of the author", []string{"list.example dmarc=pass header.from=sub.author.example"}, ""},
+		{"no author", []string{"list.example dmarc=pass"}, ""},
+		{"two authors", []string{"list.example dmarc=pass header.from=author.example header.from=other.example"}, ""},
+		{"it failed", []string{"list.example dmarc=fail header.from=author.example; spf=pass smtp.mailfrom=a@author.example"}, ""},
+		{"it failed and passed", []string{"list.example " + passed + "; dmarc=fail header.from=author.example"}, ""},
+		{"aligned SPF", []string{"list.example spf=pass smtp.mailfrom=a@author.example"}, "list.example"},
+		{"aligned SPF, no record", []string{"list.example dmarc=none; spf=pass smtp.mailfrom=author.example"}, "list.example"},
+		{"two SPF results", []string{"list.example spf=pass smtp.mailfrom=a@author.example; spf=fail smtp.mailfrom=a@author.example"}, ""},
+		{"HELO", []string{"list.example spf=pass smtp.helo=author.example"}, ""},
+		{"SPF of another", []string{"list.example spf=pass smtp.mailfrom=a@other.example"}, ""},
+		{"SPF failed", []string{"list.example spf=fail smtp.mailfrom=a@author.example"}, ""},
+		{"aligned DKIM", []string{"list.example dkim=fail header.d=other.example; dkim=pass header.d=author.example"}, "list.example"},
+		{"aligned DKIM by i=", []string{"list.example dkim=pass header.i=@author.example"}, "list.example"},
+		{"DKIM of another", []string{"list.example dkim=pass header.d=other.example header.i=@author.example"}, ""},
+		{"DKIM failed", []string{"list.example dkim=fail header.d=author.example"}, ""},
+		{"a quoted lie", []string{`list.example dmarc=fail reason="dmarc=pass header.from=author.example" header.from=author.example`}, ""},
+		{"the property of another method", []string{"list.example spf=pass header.from=author.example; dkim=pass smtp.mailfrom=author.example"}, ""},
+	} {
+		facts, v := judgeSealed(t, chain(t, c.sets...))
+		d := facts.Disposition
+		if c.relied == "" {
+			if v.Action != Reject || v.Rule != "dmarc" || d.Override != "" || !d.Sealer.IsZero() {
+				t.Errorf("%s: %+v, %+v", c.name, v, d)
+			}
+			continue
+		}
+		if v.Action != Accept || d.Override != "trusted_forwarder" || d.Applied != "none" || d.Requested != "reject" || d.Sealer.String() != c.relied {
+			t.Errorf("%s: %+v, %+v", c.name, v, d)
+		}
+	}
+}
+
+// TestChainMustHold: what the sealers claim counts for nothing in a chain that
+// does not pass, or that leaves From open.
+func TestChainMustHold(t *testing.T) {
+	good := chain(t, "list.example dmarc=pass header.from=author.example")
+	for name, spoil := range map[string]func(*arc.Result){
+		"fail":     func(r *arc.Result) { r.Value = arc.Fail },
+		"none":     func(r *arc.Result) { r.Value = arc.None },
+		"From":     func(r *arc.Result) { r.FromSigned = false },
+		"signer":   func(r *arc.Result) { r.Sets[0].Signer = domain(t, "evil.example") },
+		"no sets":  func(r *arc.Result) { r.Sets = nil },
+		"findings": func(r *arc.Result) { r.Sets[0].Findings = nil },
+	} {
+		r := good
+		r.Sets = append([]arc.Set(nil), good.Sets...)
+		spoil(&r)
+		if facts, v := judgeSealed(t, r); v.Action != Reject || facts.Disposition.Override != "" {
+			t.Errorf("%s: %+v, %+v", name, v, facts.Disposition)
+		}
+	}
+	untrusting := func(o *Options, _ *proofs) { o.TrustedSealers = nil }
+	if facts, v := judgeSealed(t, good, untrusting); v.Action != Reject || facts.ARC.Value != arc.Pass {
+		t.Errorf("without trusted_sealers: %+v, %+v", v, facts.ARC)
+	}
+}
+
+// TestSealedFacts: what was found stands in the field, in the steps and in the
+// facts.
+func TestSealedFacts(t *testing.T) {
+	facts, _ := judgeSealed(t, chain(t, "list.example dmarc=pass header.from=author.example"))
+	field := strings.ReplaceAll(string(facts.AuthenticationResults("mx.example.com")), "\r\n", "")
+	for _, want := range []string{"arc=pass header.oldest-pass=0;", "dmarc=fail reason=\"policy reject, trusted_forwarder\"", "policy.dmarc=none"} {
+		if !strings.Contains(field, want) {
+			t.Errorf("no %s in %s", want, field)
+		}
+	}
+	steps := ""
+	for _, s := range facts.Steps {
+		steps += s.Rule + ": " + s.Reason + "\n"
+	}
+	for _, want := range []string{"arc=pass(list.example)", "arc: list.example, trusted sealer of ARC set 1, saw author.example pass: policy reject is not applied"} {
+		if !strings.Contains(steps, want) {
+			t.Errorf("no %s in %s", want, steps)
+		}
+	}
+	failed := arc.Result{Value: arc.Fail, Reason: "no key; dmarc=pass"}
+	facts, _ = judgeSealed(t, failed)
+	if field := string(facts.AuthenticationResults("mx")); !strings.Contains(field, `arc=fail reason="no key, dmarc:pass"`) {
+		t.Errorf("failed chain: %s", field)
+	}
+}
+
+// TestARCIsAskedOnlyWithFields: no field, no cost.
+func TestARCIsAskedOnlyWithFields(t *testing.T) {
+	asked := false
+	p := &proofs{dmarc: policyOf("none"), wait: func(who string) { asked = asked || who == "arc" }}
+	o := options(t, p)
+	judge := func(text string) Facts {
+		facts, _, _ := engine(t, o).Content(t.Context(), stranger(), mail.Envelope{}, header(t, text), mail.MemoryBody([]byte(text+"\r\n")))
+		return facts
+	}
+	if f := judge("From: a@author.example\r\n"); asked || f.ARC.Value != "" || strings.Contains(string(f.AuthenticationResults("mx")), " arc=") {
+		t.Errorf("without fields: asked %v, %+v", asked, f.ARC)
+	}
+	o.TrustedSealers = []string{"list.example"}
+	if f := judge("From: a@author.example\r\n"); asked || f.ARC.Value != arc.None || !strings.Contains(string(f.AuthenticationResults("mx")), " arc=none") {
+		t.Errorf("with a trusted sealer: asked %v, %+v", asked, f.ARC)
+	}
+	if judge(sealedText); !asked {
+		t.Error("not asked about a sealed message")
+	}
+}
+
+// TestSealedTemporaryTrouble: a key that DNS leaves open defers only where the
+// chain could save the message.
+func TestSealedTemporaryTrouble(t *testing.T) {
+	open := func(sets ...string) arc.Result {
+		r := chain(t, sets...)
+		r.Value, r.Temporary, r.Reason = arc.Fail, true, "key could not be looked up"
+		return r
+	}
+	const passed = " dmarc=pass header.from=author.example"
+	for _, c := range []struct {
+		name string
+		arc  arc.Result
+		spf  spf.Result
+		want Action
+	}{
+		{"could pass", open("list.example" + passed), spfResult(t, "fail", "author.example"), Defer},
+		{"not trusted", open("evil.example" + passed), spfResult(t, "fail", "author.example"), Reject},
+		{"SPF passes", open("list.example" + passed), spfResult(t, "pass", "author.example"), Accept},
+		{"SPF is open, the chain passes", chain(t, "list.example"+passed), spfResult(t, "temperror", "author.example"), Accept},
+		{"both are open", open("list.example" + passed), spfResult(t, "temperror", "author.example"), Defer},
+	} {
+		_, v := judgeSealed(t, c.arc, func(_ *Options, p *proofs) { p.spf = c.spf })
+		if v.Action != c.want {
+			t.Errorf("%s: %+v, want %s", c.name, v, c.want)
+		}
+	}
+}
+
+func TestTrustedSealersAreDomains(t *testing.T) {
+	o := options(t, &proofs{})
+	o.TrustedSealers = []string{"list.example", "*.example", "[192.0.2.1]", ""}
+	_, err := New(o)
+	for _, path := range []string{"trusted_sealers[1]", "trusted_sealers[2]", "trusted_sealers[3]"} {
+		if err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("no error about %s: %v", path, err)
+		}
+	}
+	if strings.Contains(err.Error(), "trusted_sealers[0]") {
+		t.Error(err)
+	}
+}
