@@ -169,6 +169,7 @@ func (d *door) judged(id mail.ID, v policy.Verdict, f policy.Facts) {
 		}
 	}
 	count("spf", f.SPF.Value)
+	count("arc", f.ARC.Value)
 	count("dmarc", f.DMARC.Value)
 	count("iprev", f.IPRev.Value)
 	for _, k := range f.DKIM {

@@ -56,7 +56,7 @@ func New(version string) *Metrics {
 	m.AcceptedOctets = m.plain("accepted_octets_total", "Octets of accepted messages.")
 	m.TLS = m.counter("tls_handshakes_total", "TLS handshakes by side (in, out) and protocol version, or failed.", "side", "version")
 	m.Logins = m.counter("logins_total", "AUTH commands by result.", "listener", "result")
-	m.Proofs = m.counter("auth_results_total", "Results of SPF, DKIM, DMARC and iprev on judged mail.", "method", "result")
+	m.Proofs = m.counter("auth_results_total", "Results of SPF, DKIM, ARC, DMARC and iprev on judged mail.", "method", "result")
 	m.Discovery = m.counter("dmarc_discovery_differences_total", "Messages whose DMARC result or policy differs between tree walk and public suffixes, by both results (policy.dmarc.discovery: compare).", "treewalk", "psl")
 	m.Verdicts = m.counter("verdicts_total", "Verdicts on judged mail by action and mode (enforce, monitor).", "action", "mode")
 	m.Recipients = m.counter("attempts_total", "Recipients attempted by outcome (delivered, deferred, failed).", "outcome")
