@@ -99,6 +99,7 @@ func TestChainMustHold(t *testing.T) {
 		"none":     func(r *arc.Result) { r.Value = arc.None },
 		"From":     func(r *arc.Result) { r.FromSigned = false },
 		"signer":   func(r *arc.Result) { r.Sets[0].Signer = domain(t, "evil.example") },
+		"sealer":   func(r *arc.Result) { r.Sets[0].Sealer = domain(t, "evil.example") },
 		"no sets":  func(r *arc.Result) { r.Sets = nil },
 		"findings": func(r *arc.Result) { r.Sets[0].Findings = nil },
 	} {
@@ -144,7 +145,11 @@ func TestSealedFacts(t *testing.T) {
 // TestARCIsAskedOnlyWithFields: no field, no cost.
 func TestARCIsAskedOnlyWithFields(t *testing.T) {
 	asked := false
-	p := &proofs{dmarc: policyOf("none"), wait: func(who string) { asked = asked || who == "arc" }}
+	p := &proofs{dmarc: policyOf("none"), wait: func(who string) {
+		if who == "arc" {
+			asked = true
+		}
+	}}
 	o := options(t, p)
 	judge := func(text string) Facts {
 		facts, _, _ := engine(t, o).Content(t.Context(), stranger(), mail.Envelope{}, header(t, text), mail.MemoryBody([]byte(text+"\r\n")))

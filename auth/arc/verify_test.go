@@ -113,6 +113,41 @@ func TestChainFails(t *testing.T) {
 	checkFail(t, "broken header", verify(t, zone, strings.Replace(message, "Subject: ", "no field\r\nSubject: ", 1)), "malformed")
 }
 
+// TestSealTags: what is wrong in a seal's own tags is said before its signature
+// is looked at.
+func TestSealTags(t *testing.T) {
+	message, zone := seal(t, plain, by("one.test"))
+	for change, reason := range map[string]string{
+		"; h=from; t=12345;": "h= is not allowed", "; t=soon;": "t= is not a time", "; t=;": "t= is not a time", ";; t=12345;": "an empty tag",
+		"; cv=none; t=12345;": "comes twice", "; t=12345; y=1;": "the seal of set 1 did not verify",
+	} {
+		checkFail(t, change, verify(t, zone, strings.Replace(message, "; t=12345;", change, 1)), reason)
+	}
+}
+
+// TestShortKey: a key below the configured size does not count.
+func TestShortKey(t *testing.T) {
+	for _, scenario := range suite(t)[:1] {
+		for i, n := range scenario.Tests.Content {
+			if n.Value != "cv_pass_i2_1" {
+				continue
+			}
+			var c suiteCase
+			if err := scenario.Tests.Content[i+1].Decode(&c); err != nil {
+				t.Fatal(err)
+			}
+			v := NewVerifier(Options{Resolver: records(scenario.Records), MinRSABits: 2048})
+			r, err := v.Verify(t.Context(), mail.MemoryBody([]byte(crlf(c.Message))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkFail(t, "1024 bits", r, "has only 1024 bits")
+			return
+		}
+	}
+	t.Error("the case is gone")
+}
+
 // TestTemporary: trouble with DNS is a failure that says so.
 func TestTemporary(t *testing.T) {
 	message, zone := seal(t, plain, by("one.test"), by("two.test"))
