@@ -85,15 +85,14 @@ func (e *Engine) hasSeals(f Facts) bool {
 	if d := e.disposition(f); f.DMARC.Value != "temperror" && (d.Applied == "" || d.Applied == "none") {
 		return true
 	}
+	unasked := false
 	for i := len(f.ARC.Sets) - 1; i >= 0 && e.trusts(&f.ARC.Sets[i]); i-- {
-		switch f.said(i) {
-		case saidPass:
+		if f.said(i) == saidPass {
 			return true
-		case saidUnasked:
-			return false
 		}
+		unasked = unasked || f.said(i) == saidUnasked
 	}
-	return true
+	return !unasked
 }
 
 // hearSealers reads what the sets say of the author's domain: all of them, so

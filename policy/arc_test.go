@@ -30,7 +30,7 @@ func chain(t testing.TB, sets ...string) arc.Result {
 
 // judgeSealed judges a message of author.example, which fails DMARC, with one
 // trusted sealer, list.example.
-func judgeSealed(t testing.TB, r arc.Result, change ...func(*Options, *proofs)) (Facts, Verdict) {
+func judgeSealed(t *testing.T, r arc.Result, change ...func(*Options, *proofs)) (Facts, Verdict) {
 	t.Helper()
 	p := &proofs{spf: spfResult(t, "fail", "author.example"), dmarc: policyOf("reject"), arc: r}
 	o := options(t, p)
@@ -40,6 +40,7 @@ func judgeSealed(t testing.TB, r arc.Result, change ...func(*Options, *proofs)) 
 	}
 	h := header(t, sealedText)
 	facts, v, _ := engine(t, o).Content(t.Context(), stranger(), mail.Envelope{}, h, mail.MemoryBody([]byte(sealedText+"\r\n")))
+	sameAgain(t, o, stranger(), facts, v)
 	return facts, v
 }
 
@@ -191,6 +192,85 @@ func TestSealedTemporaryTrouble(t *testing.T) {
 		_, v := judgeSealed(t, c.arc, func(_ *Options, p *proofs) { p.spf = c.spf })
 		if v.Action != c.want {
 			t.Errorf("%s: %+v, want %s", c.name, v, c.want)
+		}
+	}
+}
+
+// TestSealedByAnotherPolicy: a stored chain is judged by another list of
+// sealers, as far as its facts go.
+func TestSealedByAnotherPolicy(t *testing.T) {
+	const passed, aligned = " dmarc=pass header.from=author.example", " spf=pass smtp.mailfrom=a@author.example"
+	untrusting := func(o *Options, _ *proofs) { o.TrustedSealers = nil }
+	for _, c := range []struct {
+		name      string
+		sets      []string
+		sealers   []string
+		want      Action
+		undecided bool
+	}{
+		{"DMARC passed", []string{"list.example" + passed}, []string{"list.example"}, Accept, false},
+		{"still not trusted", []string{"list.example" + passed}, []string{"other.example"}, Reject, false},
+		{"SPF passed", []string{"list.example" + aligned}, []string{"list.example"}, Reject, true},
+		{"SPF passed, still not trusted", []string{"list.example" + aligned}, []string{"other.example"}, Reject, false},
+		{"nothing passed", []string{"list.example spf=fail smtp.mailfrom=a@author.example"}, []string{"list.example"}, Reject, false},
+		{"DMARC passed behind SPF", []string{"list.example" + aligned, "list.example" + passed}, []string{"list.example"}, Accept, false},
+		{"SPF passed behind DMARC", []string{"list.example" + passed, "list.example" + aligned}, []string{"list.example"}, Accept, false},
+		{"SPF passed behind a stranger", []string{"list.example" + aligned, "evil.example none"}, []string{"list.example"}, Reject, false},
+	} {
+		facts, v := judgeSealed(t, chain(t, c.sets...), untrusting)
+		if v.Action != Reject || facts.Disposition.Override != "" {
+			t.Errorf("%s, trusting nobody: %+v", c.name, v)
+		}
+		o := options(t, &proofs{})
+		o.TrustedSealers, o.Proofs = c.sealers, Proofs{}
+		d := engine(t, o).Decide(stranger(), facts)
+		if d.Verdict.Action != c.want || d.Undecided != c.undecided {
+			t.Errorf("%s: %+v, undecided %v", c.name, d.Verdict, d.Undecided)
+		}
+		o.TrustedSealers = nil // and back again
+		if d := engine(t, o).Decide(stranger(), d.Facts); d.Verdict.Action != Reject || d.Undecided || !d.Facts.Disposition.Sealer.IsZero() {
+			t.Errorf("%s, back again: %+v", c.name, d)
+		}
+	}
+}
+
+// TestSealedAndOverrides: a seal sets DMARC's policy aside before overrides are
+// asked, which stand for what is left; it proves nothing to domains[].spoofed.
+func TestSealedAndOverrides(t *testing.T) {
+	good := chain(t, "list.example dmarc=pass header.from=author.example")
+	open := good
+	open.Value, open.Temporary = arc.Fail, true
+	override := func(action string) func(*Options, *proofs) {
+		return func(o *Options, p *proofs) {
+			x := exception(t, Forwarder{Client: "lists.example"})
+			x.Action = action
+			o.Overrides, o.Now, p.names = []Override{x}, fixed, []string{"lists.example"}
+		}
+	}
+	spfRejects := func(o *Options, _ *proofs) { o.SPF.Fail = "reject" }
+	ours := func(o *Options, _ *proofs) {
+		o.Domains = append(o.Domains, Domain{Name: domain(t, "author.example"), AcceptAll: true, Spoofed: "quarantine"})
+	}
+	for _, c := range []struct {
+		name   string
+		arc    arc.Result
+		change []func(*Options, *proofs)
+		want   Action
+		rule   string
+		how    string // Disposition.Override
+	}{
+		{"nothing is left for the override", good, []func(*Options, *proofs){override("quarantine")}, Accept, "", trustedForwarder},
+		{"SPF is left", good, []func(*Options, *proofs){spfRejects}, Reject, "spf", trustedForwarder},
+		{"the override stands for SPF", good, []func(*Options, *proofs){override("tag"), spfRejects}, Tag, "override", "policy_override"},
+		{"spoofed is left", good, []func(*Options, *proofs){ours}, Quarantine, "spoofed", trustedForwarder},
+		{"the override stands for spoofed", good, []func(*Options, *proofs){ours, override("accept")}, Accept, "override", "policy_override"},
+		{"the chain is open, SPF rejects all the same", open, []func(*Options, *proofs){spfRejects}, Reject, "spf", ""},
+		{"the chain is open, the override accepts all the same", open, []func(*Options, *proofs){override("accept")}, Accept, "override", "policy_override"},
+		{"the chain is open, the override tags", open, []func(*Options, *proofs){override("tag")}, Defer, "temperror", ""},
+	} {
+		f, v := judgeSealed(t, c.arc, c.change...)
+		if v.Action != c.want || v.Rule != c.rule || c.how != "" && f.Disposition.Override != c.how {
+			t.Errorf("%s: %+v, %+v\n%+v", c.name, v, f.Disposition, f.Steps)
 		}
 	}
 }
