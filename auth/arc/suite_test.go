@@ -56,7 +56,8 @@ func suite(t testing.TB) []suiteScenario {
 func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 
 func TestSuite(t *testing.T) {
-	gated := map[string]bool{}
+	gated, wrong := map[string]bool{}, 0
+	var other []string
 	for _, scenario := range suite(t) {
 		v := NewVerifier(Options{Resolver: records(scenario.Records)})
 		for i := 0; i+1 < len(scenario.Tests.Content); i += 2 {
@@ -67,19 +68,22 @@ func TestSuite(t *testing.T) {
 			r, err := v.Verify(t.Context(), mail.MemoryBody([]byte(crlf(c.Message))))
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
+				wrong++
 				continue
 			}
 			if why, ok := contested[name]; ok {
 				t.Logf("contested: %s (%s): %s %s", name, why, r.Value, r.Reason)
+				other = append(other, name+" ("+why+")")
 				continue
 			}
 			gated[name] = true
 			if want := strings.ToLower(c.CV); r.Value != want || (r.Value == Fail) != (r.Reason != "") {
 				t.Errorf("%s (%s): %s (%s), want %s", name, c.Description, r.Value, r.Reason, want)
+				wrong++
 			}
 		}
 	}
-	t.Logf("%d cases", len(gated))
+	t.Logf("CONFORMANCE: suite=arc-valimail cases=%d passed=%d contested=%d: %s", len(gated)+len(other), len(gated)-wrong, len(other), strings.Join(other, "; "))
 	if len(gated) != 167 {
 		t.Errorf("%d cases ran, want 167", len(gated))
 	}

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 
-REQUIRED = ["spf-rfc7208", "rfc-vectors", "dkim-dkimpy", "isemail", "smtp-dialogues", "smtp-dialogues-intake"]
+REQUIRED = ["arc-valimail", "spf-rfc7208", "rfc-vectors", "dkim-dkimpy", "isemail", "smtp-dialogues", "smtp-dialogues-intake"]
 LINE = re.compile(r"CONFORMANCE: suite=(\S+) cases=(\d+) passed=(\d+) contested=(\d+):(.*)")
 
 
