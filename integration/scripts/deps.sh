@@ -43,6 +43,6 @@ for p in $unpacked; do
   dir=$peers/$p
   [ -e "$dir/.done" ] && continue
   refresh
-  (cd "$peers/debs" && rm -f ${p}_*.deb && apt-get download -qq "$p")
+  (cd "$peers/debs" && rm -f ${p}_*.deb && apt-get download -qq -o APT::Sandbox::User=root "$p")
   rm -rf "$dir" && mkdir -p "$dir" && dpkg -x "$peers"/debs/${p}_*.deb "$dir" && touch "$dir/.done"
 done
