@@ -147,3 +147,46 @@ func writeCertificate(t *testing.T, file, name string) {
 	t.Helper()
 	writeFile(t, file, string(certificatePEM(t, &x509.Certificate{DNSNames: []string{name}})))
 }
+
+// A message that waits and has failed attempts in the trace is one line of a search.
+func TestSearchShowsEachMessageOnce(t *testing.T) {
+	now := time.Now()
+	g := offline(t, "", func() time.Time { return now })
+	to := addressOf("a@a.test")
+	m := &mail.Message{ID: g.base.identity.Next(), Received: now, Content: mail.MemoryBody([]byte("From: x@b.test\r\n\r\nx\r\n")),
+		Origin: mail.Origin{Role: mail.RoleMX}, Envelope: mail.Envelope{Recipients: []mail.Recipient{{Address: to}}}}
+	if err := (acceptor{g.queue}).Accept(t.Context(), m, "test"); err != nil {
+		t.Fatal(err)
+	}
+	record := trace.Record{ID: m.ID, At: now, Events: []trace.Event{{At: now, Kind: trace.KindDeferred, Recipient: to}}}
+	if _, err := g.store.Submit(t.Context(), record.Statement()); err != nil {
+		t.Fatal(err)
+	}
+	found, err := g.traceSearch(t.Context(), TraceQuestion{Address: "a@a.test", Since: time.Hour, Limit: 10})
+	if err != nil || len(found) != 1 || found[0].Kind != trace.KindHeld {
+		t.Errorf("found %+v, %v", found, err)
+	}
+}
+
+// After a reload that names another data_dir, the end of this gateway leaves
+// that directory's socket alone and takes its own away.
+func TestEndRemovesOnlyItsOwnSocket(t *testing.T) {
+	n := startNode(t, "node.test", "127.0.0.1:9")
+	text, err := os.ReadFile(n.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, other := n.g.config.Load().DataDir, t.TempDir()
+	writeFile(t, Socket(other), "of somebody else")
+	writeFile(t, n.file, strings.Replace(string(text), own, other, 1))
+	if _, err := n.g.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.end(t)
+	if _, err := os.Stat(Socket(other)); err != nil {
+		t.Errorf("the other socket: %v", err)
+	}
+	if _, err := os.Stat(Socket(own)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("our own socket is still there: %v", err)
+	}
+}

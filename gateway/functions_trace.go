@@ -65,7 +65,12 @@ func (g *Gateway) traceSearch(ctx context.Context, q TraceQuestion) ([]trace.Sum
 	if err != nil {
 		return nil, err
 	}
-	return append(waiting, found...), nil
+	// Failed attempts of what still waits stand in the trace too: one line each.
+	ended := slices.DeleteFunc(found, func(f trace.Summary) bool {
+		return slices.ContainsFunc(waiting, func(w trace.Summary) bool { return w.ID == f.ID })
+	})
+	all := append(waiting, ended...)
+	return all[:min(len(all), q.Limit)], nil
 }
 
 // ExplainQuestion is a message and who might bring it.

@@ -274,25 +274,23 @@ func (g *Gateway) serve(ctx, calm context.Context) error {
 	case <-ctx.Done():
 	case <-failed.Done():
 	}
-	err := g.stop(calm, stopDelivery)
+	g.stop(calm, stopDelivery)
 	stopBackground()
-	return errors.Join(err, work.Wait())
+	return work.Wait()
 }
 
 // stop is the order of the end: unready, no new mail, running DATA finished,
 // deliveries at a safe point.
-func (g *Gateway) stop(calm context.Context, stopDelivery func()) error {
+func (g *Gateway) stop(calm context.Context, stopDelivery func()) {
 	g.stopping.Store(true)
 	grace, cancel := within(calm, g.config.Load().ShutdownGrace.Std())
 	defer cancel()
 	g.log.Info("stopping", "grace", g.config.Load().ShutdownGrace.Std().String())
-	err := g.intake.Shutdown(grace)
-	if err != nil {
+	if err := g.intake.Shutdown(grace); err != nil {
 		g.log.Warn("sessions were cut when the grace ended", telemetry.KeyError, err.Error())
 	}
 	g.queue.Shutdown(grace)
 	stopDelivery()
-	return nil
 }
 
 // listenError says what to do about an address that cannot be bound.
@@ -316,12 +314,13 @@ func listenerNames(c *config.Loaded) []string {
 
 // startServers opens the socket of the command line, health and metrics.
 func (g *Gateway) startServers(work *errgroup.Group, ctx context.Context) error {
-	socket, err := admin.Listen(Socket(g.config.Load().DataDir))
+	path := Socket(g.config.Load().DataDir) // a reload may name another directory, which is not ours
+	socket, err := admin.Listen(path)
 	if err != nil {
 		return err
 	}
 	work.Go(func() error {
-		defer os.Remove(Socket(g.config.Load().DataDir))
+		defer os.Remove(path)
 		return admin.Serve(ctx, socket, admin.Handler(g.Functions()), g.log)
 	})
 	return g.startHTTP(work, ctx)

@@ -33,11 +33,11 @@ func suite(t testing.TB) []suiteScenario {
 	t.Helper()
 	dir := os.Getenv("GATEPOST_SUITES")
 	if dir == "" {
-		t.Skip("SKIPPED: GATEPOST_SUITES is not set: the ARC conformance suite does not run")
+		dir = "../../../shared/suites"
 	}
 	file, err := os.Open(dir + "/arc-valimail/arc-draft-validation-tests.yml")
 	if err != nil {
-		t.Fatal(err)
+		t.Skipf("SKIPPED: the ARC suite is not here (%v); set GATEPOST_SUITES", err)
 	}
 	defer file.Close()
 	var all []suiteScenario

@@ -11,11 +11,12 @@ if [ -z "${GATEPOST_TEST_POSTGRES:-}" ]; then
   export GATEPOST_TEST_POSTGRES
   trap 'integration/scripts/postgres.sh stop >/dev/null' EXIT
 fi
+# -count=1: every test runs, none is answered from the cache of an earlier run.
 log=$(mktemp)
 status=0
 packages=$(go list ./... | grep -v /integration)
-CGO_ENABLED=1 go test -race -json -timeout 15m $packages >"$log" || status=1
-go test -json -timeout 25m ./integration/... >>"$log" || status=1
+CGO_ENABLED=1 go test -race -count=1 -json -timeout 15m $packages >"$log" || status=1
+go test -count=1 -json -timeout 25m ./integration/... >>"$log" || status=1
 [ -d "$GATEPOST_SUITES" ] && { /usr/bin/python3 integration/scripts/conformance.py "$log" || status=1; }
 /usr/bin/python3 integration/scripts/summary.py "$log" || status=1
 rm -f "$log"
