@@ -89,7 +89,8 @@ type exim struct {
 	dir       string
 }
 
-// startExim runs Exim that relays to a sink.
+// startExim runs Exim that relays to a sink. Debian's looks for the account it was
+// built for, which only its installation makes.
 func startExim(t *testing.T, end string) *exim {
 	t.Helper()
 	root := peer(t, "exim4-daemon-light")
@@ -100,8 +101,13 @@ func startExim(t *testing.T, end string) *exim {
 	writeFile(t, e.dir, "resolv.conf", "nameserver 127.0.0.1\nlookup file\n")
 	e.process = isolated(t, e.dir, fmt.Sprintf(`
 mkdir -p %[1]s/spool /etc/exim4
+cp /etc/passwd /etc/group %[1]s/
+grep -q '^Debian-exim:' %[1]s/group || echo 'Debian-exim:x:64003:' >>%[1]s/group
+grep -q '^Debian-exim:' %[1]s/passwd || echo 'Debian-exim:x:64003:64003::/var/spool/exim4:/bin/false' >>%[1]s/passwd
 chown mail:mail %[1]s/spool %[1]s/tls.crt %[1]s/tls.key
-chmod 644 %[1]s/etc/exim4.conf %[1]s/resolv.conf
+chmod 644 %[1]s/etc/exim4.conf %[1]s/resolv.conf %[1]s/passwd %[1]s/group
+mount --bind %[1]s/passwd /etc/passwd
+mount --bind %[1]s/group /etc/group
 mount --bind %[1]s/etc /etc/exim4
 mount --bind %[1]s/resolv.conf /etc/resolv.conf
 exec %[2]s/usr/sbin/exim4 -bdf -q1m
