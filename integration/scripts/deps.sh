@@ -8,7 +8,7 @@ sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
 
 tools="gcc libc6-dev openssl strace swaks libnet-ssleay-perl python3 python3-dkim python3-spf python3-authres opendkim-tools
-  libmail-dkim-perl libmail-spf-perl postgresql iproute2 busybox-static procps"
+  libmail-dkim-perl libmail-spf-perl libmail-dmarc-perl libxml2-utils postgresql iproute2 busybox-static procps"
 libs="libdb5.3 libicu72 libnsl2 libsasl2-2 netbase libevent-2.1-7 libopendkim11 libmilter1.0.1 libunbound8 libbsd0 libhiredis0.14
   libprotobuf-c1 libpython3.11 libnghttp2-14 liblua5.3-0 libpcre2-8-0 libopentracing-c-wrapper0 libgnutls-dane0 libldap-2.5-0 libpam0g
   libmemcached11 libopendmarc2 libopendbx1 librbl1 libvbr2 libspf2-2 libidn12 libmariadb3 libpq5 libperl5.36 libwrap0 dns-root-data"
