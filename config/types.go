@@ -350,6 +350,7 @@ type Report struct {
 // DMARCReport is the sender of aggregate reports.
 type DMARCReport struct {
 	Enabled bool   `yaml:"enabled" doc:"Not supported yet."`
+	Count   bool   `yaml:"count" default:"true" doc:"Count judged mail per domain, as reports and 'gatepost report preview' need it."`
 	From    string `yaml:"from" doc:"Sender of the reports."`
 	Org     string `yaml:"org" doc:"Name of the organization."`
 	Format  string `yaml:"format" default:"rfc9990" values:"rfc9990|rfc7489" doc:"Format of the reports."`

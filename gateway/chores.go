@@ -27,6 +27,7 @@ const (
 // startChores starts what runs beside the mail.
 func (g *Gateway) startChores(work *errgroup.Group, ctx context.Context) {
 	work.Go(func() error { return g.trace.Run(ctx) })
+	work.Go(func() error { return g.tally.Run(ctx) })
 	work.Go(func() error { g.certificates.Watch(ctx, certificatesEvery); return nil })
 	work.Go(func() error { return g.notices.run(ctx) })
 	work.Go(func() error { return every(ctx, expireEvery, g.expireTraces) })

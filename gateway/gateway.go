@@ -24,6 +24,7 @@ import (
 	"gatepost/queue"
 	"gatepost/queue/dsn"
 	"gatepost/report/inbox"
+	"gatepost/report/tally"
 	"gatepost/store"
 	"gatepost/telemetry"
 	"gatepost/trace"
@@ -51,6 +52,7 @@ type Gateway struct {
 	store        *store.Store
 	trace        *trace.Log
 	reports      *inbox.Inbox
+	tally        *tally.Tally
 	ring         *keyring.Ring
 	live         *live
 	queue        *queue.Queue
@@ -91,7 +93,7 @@ func (g *Gateway) open(ctx context.Context, c *config.Loaded) error {
 	}
 	s, err := store.Open(ctx, store.Options{
 		URL: string(c.Store.URL), Dir: c.DataDir, MinFree: int64(c.Store.MinFree), Logger: g.log, Now: g.now,
-		Schemas: []store.Schema{queue.Schema, trace.Schema, keyring.Schema(), inbox.Schema}, Observe: observeStore(g.metrics),
+		Schemas: []store.Schema{queue.Schema, trace.Schema, keyring.Schema(), inbox.Schema, tally.Schema}, Observe: observeStore(g.metrics),
 	})
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
@@ -123,6 +125,9 @@ func (g *Gateway) assemble(ctx context.Context, c *config.Loaded) error {
 		return err
 	}
 	if g.reports, err = inbox.New(inbox.Options{Store: g.store, IDs: ids, Now: g.now, Logger: g.log}); err != nil {
+		return err
+	}
+	if g.tally, err = tally.New(tally.Options{Store: g.store, Now: g.now, Logger: g.log, Dropped: g.metrics.ReportDropped.Inc}); err != nil {
 		return err
 	}
 	g.base.reports = g.reports
@@ -177,7 +182,7 @@ func (all observers) Observe(e queue.Event) {
 func (g *Gateway) intakeOptions(c *config.Config) intake.Options {
 	o := intakeOptions(c)
 	o.Services = intake.Services{
-		Acceptor: acceptor{g.queue}, Ready: g.Ready, Policy: g.live, Observer: &door{g.log, g.metrics, g.trace},
+		Acceptor: acceptor{g.queue}, Ready: g.Ready, Policy: g.live, Observer: &door{g.log, g.metrics, g.trace, &counter{g.live, g.tally}},
 		Authenticator: g.live, Certificates: g.certificates, IDs: g.base.identity, Logger: g.log, Now: g.now,
 	}
 	return o

@@ -23,6 +23,7 @@ type door struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	trace   *trace.Log
+	counter *counter
 }
 
 // SessionStarted implements intake.Observer.
@@ -78,6 +79,7 @@ func (d *door) Refused(r intake.Refusal) {
 	d.metrics.Refused.WithLabelValues(s.Listener, string(r.Stage), r.Verdict.Rule).Inc()
 	if r.Stage == intake.StageContent {
 		d.judged(r.ID, r.Verdict, r.Facts)
+		d.counter.add(r.At, &s, &r.Envelope, &r.Facts, &r.Verdict)
 	}
 	attrs := []any{telemetry.KeySession, s.ID.String(), telemetry.KeyListener, s.Listener, telemetry.KeyClient, s.Addr.String(),
 		"stage", string(r.Stage)}
@@ -139,6 +141,7 @@ func (d *door) Accepted(a intake.Acceptance) {
 	d.metrics.AcceptedOctets.Add(float64(m.Content.Size()))
 	if m.Origin.Role == mail.RoleMX {
 		d.judged(m.ID, a.Verdict, a.Facts)
+		d.counter.add(m.Received, &s, &m.Envelope, &a.Facts, &a.Verdict)
 	}
 	attrs := []any{telemetry.KeyID, m.ID.String(), telemetry.KeySession, s.ID.String(), telemetry.KeyListener, s.Listener,
 		telemetry.KeyClient, s.Addr.String(), telemetry.KeyFrom, m.Envelope.From.String(), telemetry.KeyTo, recipientStrings(m.Envelope),

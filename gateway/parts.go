@@ -36,6 +36,8 @@ type parts struct {
 	windows   map[string]int
 	inboxes   []mail.Address // report.inbox
 	reports   reportReader
+	counts    bool         // report.dmarc_aggregate.count
+	reporter  mail.Address // report.dmarc_aggregate.from
 	passwords *sasl.Verifier
 	signer    *signing.Signer
 	deliverer *delivery.Deliverer
@@ -63,6 +65,7 @@ func newPasswords(c *config.Config, now func() time.Time) (*sasl.Verifier, error
 // newParts makes everything that one configuration decides.
 func newParts(c *config.Loaded, b base) (*parts, error) {
 	p := &parts{config: c, log: b.log, windows: windowOf(&c.Config), inboxes: inboxes(&c.Config), reports: b.reports}
+	p.counts, p.reporter = c.Report.DMARC.Count, addressOf(c.Report.DMARC.From)
 	var err error
 	dns := resolverOptions(&c.Config)
 	dns.Observer, dns.Now = b.names, b.now

@@ -14,7 +14,7 @@ const maxHeaderFields = 1000
 
 // read finds what the header alone says.
 func (e *Engine) read(s Session, h mail.Header) Facts {
-	f := Facts{Fields: len(h.Fields), Upstream: e.upstreamOf(s, h)}
+	f := Facts{Fields: len(h.Fields), Report: isReport(h), Upstream: e.upstreamOf(s, h)}
 	from, err := mail.HeaderFrom(h)
 	if err == nil {
 		f.From = from

@@ -14,6 +14,7 @@ type Facts struct {
 	From      mail.Address  `json:"from,omitzero"`        // the header From
 	FromError string        `json:"from_error,omitempty"` // why there is none
 	Fields    int           `json:"fields,omitempty"`     // of the header
+	Report    bool          `json:"report,omitempty"`     // the message is a report about mail
 	Upstream  Upstream      `json:"upstream,omitzero"`    // the client behind a filter of ours
 	Proved    bool          `json:"proved,omitempty"`     // the proofs below were asked for
 	Unread    string        `json:"unread,omitempty"`     // why they could not be made

@@ -1,0 +1,42 @@
+package gateway
+
+import (
+	"slices"
+	"time"
+
+	"gatepost/gateway/intake"
+	"gatepost/mail"
+	"gatepost/policy"
+	"gatepost/report/tally"
+)
+
+// counter gives judged mail to the tally that reports are made of.
+type counter struct {
+	live  *live
+	tally *tally.Tally
+}
+
+// add counts a message of the mx role. Reports are not counted, nor is what
+// comes to the addresses of ours that take or send them: two gateways would
+// report to each other about their reports for ever.
+func (c *counter) add(at time.Time, s *intake.Session, e *mail.Envelope, f *policy.Facts, v *policy.Verdict) {
+	if s.Role != mail.RoleMX || f.Report || !c.live.countsFor(e) {
+		return
+	}
+	c.tally.Add(tally.Message{At: at, Client: s.Addr, Envelope: e, Facts: f, Verdict: v})
+}
+
+// countsFor tells whether a message with this envelope is counted.
+func (l *live) countsFor(e *mail.Envelope) bool {
+	p, done := l.take()
+	defer done()
+	if !p.counts {
+		return false
+	}
+	for _, r := range e.Recipients {
+		if !p.reporter.IsNull() && p.reporter.EqualFold(r.Address) || slices.ContainsFunc(p.inboxes, r.Address.EqualFold) {
+			return false
+		}
+	}
+	return true
+}
