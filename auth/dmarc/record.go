@@ -3,7 +3,9 @@ package dmarc
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -81,6 +83,9 @@ func ParseRecord(txt string) (*Record, error) {
 			r.set(name, trim(value))
 		}
 	}
+	if !seen["ruf"] { // nobody to tell (RFC 9989 section 4.7, RFC 7489 section 6.3)
+		r.FailureOptions = []string{"0"}
+	}
 	if r.Flaw == "" {
 		return r, nil
 	}
@@ -140,17 +145,20 @@ func (r *Record) setPolicy(into *string, name, value string) {
 	}
 }
 
-// setFailureOptions reads fo: a list of known options, or the default.
+// setFailureOptions reads fo: a list of known options, each once, or the
+// default. RFC 9989 allows 0 or 1, not both: then the default of the two stays.
 func (r *Record) setFailureOptions(value string) {
 	var options []string
 	for option := range strings.SplitSeq(value, ":") {
 		switch option = trim(option); option {
 		case "0", "1", "d", "s":
-			options = append(options, option)
+			if !slices.Contains(options, option) {
+				options = append(options, option)
+			}
 		}
-		if len(options) == 4 {
-			break
-		}
+	}
+	if slices.Contains(options, "0") {
+		options = slices.DeleteFunc(options, func(o string) bool { return o == "1" })
 	}
 	if len(options) > 0 {
 		r.FailureOptions = options
@@ -199,7 +207,8 @@ func parseURI(item string) (ReportURI, bool) {
 	return uri, true
 }
 
-// parseSize reads "50m": digits with an optional power of 1024.
+// parseSize reads "50m": digits with an optional power of 1024. Nothing fits
+// into no octets, and what is beyond all numbers is the largest one.
 func parseSize(s string) (uint64, bool) {
 	shift := 0
 	if s != "" {
@@ -208,7 +217,10 @@ func parseSize(s string) (uint64, bool) {
 		}
 	}
 	n, err := strconv.ParseUint(s, 10, 32)
-	return n << shift, err == nil
+	if n > math.MaxUint64>>shift {
+		return math.MaxUint64, err == nil
+	}
+	return n << shift, err == nil && n > 0
 }
 
 func trim(s string) string { return strings.Trim(s, " \t") }

@@ -3,6 +3,7 @@ package dmarc
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -35,8 +36,17 @@ func TestParseRecord(t *testing.T) {
 		{"v=DMARC1; pct=50%", func(*Record) {}},
 		{"v=DMARC1; rf=afrf:iodef; ri=3600", func(r *Record) { r.FailureFormat, r.Interval = "afrf", 3600 }},
 		{"v=DMARC1; ri=99999999999", func(*Record) {}},
-		{"v=DMARC1; fo=1:d:s:0", func(r *Record) { r.FailureOptions = []string{"1", "d", "s", "0"} }},
-		{"v=DMARC1; fo=9:x", func(*Record) {}},
+		{"v=DMARC1; fo=1:d", func(*Record) {}}, // without ruf it means nothing
+		{"v=DMARC1; fo=D: s ; ruf=mailto:a@b.example", func(r *Record) {
+			r.FailureOptions, r.Failure = []string{"d", "s"}, []ReportURI{{URI: "mailto:a@b.example"}}
+		}},
+		{"v=DMARC1; ruf=; fo=1:1:9:d:1", func(r *Record) { r.FailureOptions = []string{"1", "d"} }},
+		{"v=DMARC1; fo=1:d:s:0; ruf=x", func(r *Record) { r.FailureOptions = []string{"d", "s", "0"} }},
+		{"v=DMARC1; fo=9:x; ruf=x", func(*Record) {}},
+		{"v=DMARC1; fo=; ruf=x", func(*Record) {}},
+		{"v=DMARC1; rua=MAILTO:a@b.example!1K,mailto:a%21b@b.example!2g!x,mailto:a@b.example!0,mailto:c@b.example!4294967295t, ,mailto:a@b.example!-1,mailto:a b@c.example", func(r *Record) {
+			r.Aggregate = []ReportURI{{"MAILTO:a@b.example", 1024}, {"mailto:c@b.example", math.MaxUint64}}
+		}},
 		{"v=DMARC1; rua=mailto:a@b.example!10m , https://b.example/x,nonsense,mailto:nobody", func(r *Record) {
 			r.Aggregate = []ReportURI{{"mailto:a@b.example", 10 << 20}, {URI: "https://b.example/x"}}
 		}},
