@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,13 +12,18 @@ import (
 	"sync"
 	"time"
 
+	"gatepost/auth/canon"
 	"gatepost/auth/keyring"
+	"gatepost/auth/memo"
 	"gatepost/mail"
 )
 
 // FieldError says which option is wrong, by its path in the configuration
 // file: "dkim.sign[0].algorithms[1]".
 type FieldError = keyring.FieldError
+
+// defaultCached signatures are about two megabytes.
+const defaultCached = 4096
 
 // What to do about a signature of the same d= that is already there.
 const (
@@ -58,10 +64,18 @@ type Signer struct {
 	now    func() time.Time
 	logger *slog.Logger
 	slots  chan struct{} // one for each RSA signature that may be made at once
-	made   *cache
+	made   *memo.Memo[cacheKey, signatures]
 
 	mu     sync.Mutex
 	warned map[mail.Domain]time.Time
+}
+
+// cacheKey names a signature; form and selectors stand in it because each
+// makes it another one.
+type cacheKey struct {
+	id   mail.ID
+	form string
+	keys string
 }
 
 // rule is a parsed Rule.
@@ -69,16 +83,9 @@ type rule struct {
 	domains    []mail.Domain
 	subdomains bool
 	algorithms []keyring.Algorithm
-	fields     []covered
+	fields     []canon.Covered
 	expire     time.Duration
 	existing   string
-}
-
-// covered is a field name that signatures cover; with extra set, one more
-// instance than there is, so that no one can add one (RFC 6376 section 8.15).
-type covered struct {
-	name  string
-	extra bool
 }
 
 func defaultHeaders() []string {
@@ -93,7 +100,7 @@ func defaultOversign() []string {
 // New checks o. The error joins one *FieldError per wrong option.
 func New(o Options) (*Signer, error) {
 	s := &Signer{keys: o.Keys, now: o.Now, logger: o.Logger, slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
-		made: newCache(o.Cached), warned: map[mail.Domain]time.Time{}}
+		made: memo.New[cacheKey, signatures](cmp.Or(max(o.Cached, 0), defaultCached)), warned: map[mail.Domain]time.Time{}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -133,7 +140,7 @@ func (p *problems) rule(i int, r Rule) rule {
 	headers, oversign := orDefault(r.Headers, defaultHeaders()), orDefault(r.Oversign, defaultOversign())
 	p.names(path+".headers", headers)
 	p.names(path+".oversign", oversign)
-	out.fields = coveredFields(headers, oversign)
+	out.fields = canon.CoveredFields(headers, oversign)
 	switch out.existing {
 	case Keep, Replace, Add:
 	case "":
@@ -190,26 +197,4 @@ func orDefault(list, fallback []string) []string {
 		return fallback
 	}
 	return list
-}
-
-// coveredFields joins both lists, each name once, From first: it must be
-// signed (RFC 6376 section 5.4).
-func coveredFields(headers, oversign []string) []covered {
-	fold := func(name string) func(covered) bool {
-		return func(c covered) bool { return strings.EqualFold(c.name, name) }
-	}
-	out := []covered{{name: "From"}}
-	for _, name := range oversign {
-		if i := slices.IndexFunc(out, fold(name)); i >= 0 {
-			out[i].extra = true
-		} else {
-			out = append(out, covered{name, true})
-		}
-	}
-	for _, name := range headers {
-		if !slices.ContainsFunc(out, fold(name)) {
-			out = append(out, covered{name: name})
-		}
-	}
-	return out
 }

@@ -37,7 +37,10 @@ func (s *Signer) Sign(ctx context.Context, m *mail.Message, form string, open Op
 		return nil, nil, nil
 	}
 	key := cacheKey{m.ID, form, strings.Join(p.names(), " ")}
-	made, err := s.made.get(ctx, key, s.now(), func() (signatures, error) { return s.sign(ctx, p, open) })
+	made, err := s.made.Get(ctx, key, s.now(), func() (signatures, time.Time, error) {
+		made, err := s.sign(ctx, p, open)
+		return made, made.until, err
+	})
 	if errors.Is(err, errBlank) {
 		s.logger.Warn("message is sent without a DKIM signature", "id", m.ID.String(), "reason", err.Error())
 		return nil, nil, nil

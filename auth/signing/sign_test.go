@@ -7,10 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"gatepost/auth/keyring"
@@ -170,81 +167,6 @@ func TestARetryDoesNotSignAgain(t *testing.T) {
 	if got := signIt("as-is"); in.count != 5 || !strings.Contains(got, "s=e2;") {
 		t.Error("a new key did not sign")
 	}
-}
-
-func TestCacheIsBounded(t *testing.T) {
-	c := newCache(3)
-	work := func() (signatures, error) { return signatures{}, nil }
-	for id := range mail.ID(10) {
-		for _, wanted := range []mail.ID{id, 0} { // the first is used all the time
-			if _, err := c.get(t.Context(), cacheKey{id: wanted}, time.Time{}, work); err != nil {
-				t.Fatal(err)
-			}
-			if id > 0 && c.entries[cacheKey{id: 0}] == nil {
-				t.Fatal("what is in use was dropped")
-			}
-		}
-	}
-	if len(c.entries) != 3 || c.order.Len() != 3 || c.entries[cacheKey{id: 9}] == nil || len(c.running) != 0 {
-		t.Errorf("%d entries, %d in order, %d running", len(c.entries), c.order.Len(), len(c.running))
-	}
-}
-
-func TestManyDeliveriesOfOneMessageSignOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCache(10)
-		var calls atomic.Int32
-		release := make(chan struct{})
-		var group sync.WaitGroup
-		for range 20 {
-			group.Go(func() {
-				made, err := c.get(t.Context(), cacheKey{id: 1}, time.Time{}, func() (signatures, error) {
-					calls.Add(1)
-					<-release
-					return signatures{fields: []byte("x")}, nil
-				})
-				if err != nil || string(made.fields) != "x" {
-					t.Errorf("got %q, %v", made.fields, err)
-				}
-			})
-		}
-		synctest.Wait()
-		close(release)
-		group.Wait()
-		if calls.Load() != 1 {
-			t.Errorf("signed %d times", calls.Load())
-		}
-	})
-}
-
-func TestAFailureIsNotKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCache(10)
-		failed := errors.New("failed")
-		begun := make(chan struct{})
-		release := make(chan struct{})
-		go func() {
-			_, err := c.get(t.Context(), cacheKey{id: 1}, time.Time{}, func() (signatures, error) {
-				close(begun)
-				<-release
-				return signatures{}, failed
-			})
-			if !errors.Is(err, failed) {
-				t.Errorf("got %v", err)
-			}
-		}()
-		<-begun
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := c.get(ended, cacheKey{id: 1}, time.Time{}, nil); !errors.Is(err, context.Canceled) {
-			t.Errorf("waited without context: %v", err)
-		}
-		close(release)
-		made, err := c.get(t.Context(), cacheKey{id: 1}, time.Time{}, func() (signatures, error) { return signatures{fields: []byte("x")}, nil })
-		if err != nil || string(made.fields) != "x" {
-			t.Errorf("got %q, %v", made.fields, err)
-		}
-	})
 }
 
 func TestReadErrorsAreTold(t *testing.T) {

@@ -8,10 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
+	"gatepost/auth/canon"
 	"gatepost/auth/keyring"
 	"gatepost/mail"
 
@@ -56,7 +56,7 @@ func (s *Signer) sign(ctx context.Context, p plan, open Opener) (signatures, err
 	if p.rule.existing == Keep && hasSignature(header, p.domain) {
 		return signatures{}, nil
 	}
-	return s.run(p, p.rule.cover(header), raw, in)
+	return s.run(p, canon.Cover(header, p.rule.fields, maxNames), raw, in)
 }
 
 // readHeader reads up to and including the empty line. Where that is missing
@@ -102,34 +102,6 @@ func hasSignature(h mail.Header, d mail.Domain) bool {
 		}
 	}
 	return false
-}
-
-// cover lists the names for h=: every instance of a field once, and one more
-// of those that no one may add. What would make the line too long is left out:
-// instances that come again and again, for each name stands there once before
-// any stands twice. Else hundreds of To fields would leave Subject unsigned.
-func (r *rule) cover(h mail.Header) []string {
-	counts := make([]int, len(r.fields))
-	for i, c := range r.fields {
-		counts[i] = len(h.All(c.name))
-		if c.extra {
-			counts[i]++
-		}
-	}
-	var names []string
-	length := 0
-	for round := 0; round < slices.Max(counts); round++ {
-		for i, c := range r.fields {
-			if counts[i] <= round {
-				continue
-			}
-			if length += len(c.name) + 1; length > maxNames {
-				return names
-			}
-			names = append(names, c.name)
-		}
-	}
-	return names
 }
 
 // run feeds header and body to one library signer per key.
