@@ -56,7 +56,7 @@ type Status struct {
 	RetryAfter time.Duration `json:"retry_after,omitempty"`
 	TLS        string        `json:"tls,omitempty"`    // of the connection: version and cipher
 	Took       time.Duration `json:"took,omitempty"`   // of the attempt
-	Signed     []string      `json:"signed,omitempty"` // "example.com/s1" of every DKIM signature added
+	Signed     []string      `json:"signed,omitempty"` // "example.com/s1" of every DKIM signature added, "arc:example.com/s1" of an ARC set
 }
 
 // Outcome derives what the code means (RFC 5321 section 4.2.1). What is not

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"testing"
 
 	"gatepost/dnsx"
+	"gatepost/mail"
 )
 
 // records is a Resolver of TXT records by name. A record "SERVFAIL" is trouble.
@@ -31,4 +33,13 @@ type counting struct {
 func (c *counting) TXT(ctx context.Context, name string) (dnsx.Answer[string], error) {
 	c.asked.Add(1)
 	return c.records.TXT(ctx, name)
+}
+
+func domain(t testing.TB, s string) mail.Domain {
+	t.Helper()
+	d, err := mail.ParseDomain(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }

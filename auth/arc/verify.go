@@ -200,7 +200,9 @@ func (j *judgement) checkSeals(ctx context.Context) *fault {
 	if f != nil {
 		return f
 	}
-	for i, digest := range j.sealDigests() {
+	digests, octets := sealDigests(j.sets)
+	j.work += octets
+	for i, digest := range digests {
 		sealed := j.sets[i].sealed
 		key := keys[sealed.keyName()]
 		j.result.Sets[i].KeyBits = key.Bits
@@ -213,25 +215,25 @@ func (j *judgement) checkSeals(ctx context.Context) *fault {
 
 // sealDigests hashes what each seal covers (RFC 8617 section 5.1.1): the
 // relaxed fields of all sets up to its own, in the order results, message
-// signature, seal, and at the end the seal itself without b=.
-func (j *judgement) sealDigests() [][]byte {
-	digests := make([][]byte, len(j.sets))
+// signature, seal, and at the end the seal itself without b=. It also counts
+// the octets.
+func sealDigests(sets []set) (digests [][]byte, octets int64) {
 	running := hashOfSignatures.New()
 	write := func(h hash.Hash, b []byte) {
 		_, _ = h.Write(b)
-		j.work += int64(len(b))
+		octets += int64(len(b))
 	}
 	var buffer []byte
-	for i, s := range j.sets {
+	for _, s := range sets {
 		buffer = canon.AppendField(buffer[:0], s.results.Raw, canon.Relaxed)
 		buffer = canon.AppendField(buffer, s.message.Raw, canon.Relaxed)
 		write(running, buffer)
 		own, _ := running.(hash.Cloner).Clone() // SHA-256 can
 		write(own, canon.AppendUnsigned(nil, s.seal.Raw, canon.Relaxed))
-		digests[i] = own.Sum(nil)
+		digests = append(digests, own.Sum(nil))
 		write(running, canon.AppendField(buffer[:0], s.seal.Raw, canon.Relaxed))
 	}
-	return digests
+	return digests, octets
 }
 
 // keys looks up the keys of all seals, each name once, few at a time. The first
