@@ -269,7 +269,7 @@ type Policy struct {
 	SPF          SPFPolicy      `yaml:"spf" doc:"What an SPF result alone does."`
 	DKIM         DKIMPolicy     `yaml:"dkim" doc:"Which signatures count."`
 	DMARC        DMARCPolicy    `yaml:"dmarc" doc:"What DMARC does."`
-	ARC          ARCPolicy      `yaml:"arc" doc:"Forwarders whose findings are believed (Authenticated Received Chain)."`
+	ARC          ARCPolicy      `yaml:"arc" doc:"Chains of forwarders (Authenticated Received Chain)."`
 	Overrides    []Override     `yaml:"overrides" doc:"Exceptions for unproven mail that a known forwarder brings: one author's domain, one forwarder, until a day. Mail that is proven needs none."`
 	Upstreams    []Upstream     `yaml:"upstreams" doc:"Filters of ours that mail passes before it comes here: the client that they recorded is judged. Relaying is by the connection, whatever stands here."`
 	Exempt       []netip.Prefix `yaml:"exempt" doc:"Clients that are never judged."`
@@ -302,15 +302,24 @@ type DMARCPolicy struct {
 	Temperror      string `yaml:"temperror" default:"defer" values:"defer|accept" doc:"DNS trouble that could change the outcome: 451, or accepted unjudged."`
 }
 
-// ARCPolicy names sealers that are believed.
+// ARCPolicy names sealers that are believed, and says how we seal.
 type ARCPolicy struct {
 	TrustedSealers []string `yaml:"trusted_sealers" doc:"Domains in d= of ARC-Seal. A message that fails DMARC but passed when one of them saw it is not acted on, where everyone who sealed it from there on is listed."`
+	Seal           ARCSeal  `yaml:"seal" doc:"Sealing of judged mail as it is handed on, so that the next host can see what we saw."`
+}
+
+// ARCSeal says how mail of the mx role is sealed.
+type ARCSeal struct {
+	Domain    string   `yaml:"domain" doc:"d= of the seal; its active key of the key ring seals. Empty: nothing is sealed."`
+	Algorithm string   `yaml:"algorithm" default:"rsa-2048" values:"rsa-2048|ed25519" doc:"Kind of the key. Few verifiers know ed25519."`
+	Headers   []string `yaml:"headers" default:"From To Cc Subject Date Message-ID Reply-To Content-Type Content-Transfer-Encoding MIME-Version In-Reply-To References List-Id List-Unsubscribe List-Unsubscribe-Post DKIM-Signature" doc:"Fields that are signed where present."`
+	Oversign  []string `yaml:"oversign" default:"From To Cc Subject Date Reply-To" doc:"Fields that no one may add later."`
 }
 
 // Override is one exception for a forwarder.
 type Override struct {
 	From      string    `yaml:"from" need:"yes" doc:"Domain of the header From, exactly: no wildcard, no subdomains."`
-	Forwarder Forwarder `yaml:"forwarder" need:"yes" doc:"Who may bring it: dkim or client, one of the two."`
+	Forwarder Forwarder `yaml:"forwarder" need:"yes" doc:"Who may bring it: dkim, arc or client, one of the three."`
 	Action    string    `yaml:"action" default:"accept" values:"accept|tag|quarantine" doc:"What happens in the place of what SPF alone, domains[].spoofed and DMARC would do."`
 	Until     Date      `yaml:"until" need:"yes" doc:"Last day (UTC), at most a year ahead. An expired override is ignored, and 'gatepost check' warns of it."`
 	Note      string    `yaml:"note" need:"yes" doc:"Why. It is kept in the trace of each message."`
@@ -319,6 +328,7 @@ type Override struct {
 // Forwarder is who brings mail of others.
 type Forwarder struct {
 	DKIM   string `yaml:"dkim" doc:"Domain (d=) of a DKIM signature that passes, exactly."`
+	ARC    string `yaml:"arc" doc:"Domain (d=) of the newest ARC set, of its seal and its signature, exactly; the chain passes, and the signature covers From."`
 	Client string `yaml:"client" doc:"Name of the client, or a parent of it, forward-confirmed by reverse DNS."`
 }
 

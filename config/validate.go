@@ -395,6 +395,7 @@ func (k *check) policy() {
 	for i, d := range p.ARC.TrustedSealers {
 		k.domain(fmt.Sprintf("policy.arc.trusted_sealers[%d]", i), d)
 	}
+	k.domain("policy.arc.seal.domain", p.ARC.Seal.Domain)
 	k.positive("policy.dkim.max_signatures", int64(p.DKIM.MaxSignatures))
 	k.fieldNames("policy.tag.header", []string{p.Tag.Header}, false)
 	k.fieldNames("policy.strip_inbound", p.StripInbound, true)

@@ -96,8 +96,9 @@ func partChecks(c *config.Config, resolver *dnsx.Resolver) []error {
 		deliverer.Close()
 	}
 	_, signErr := signing.New(signingOptions(c))
+	_, sealErr := newSealer(c, base{})
 	return []error{
-		policyErr, routeErr, certificatesErr, intakeErr, passwordErr, deliveryErr, signErr,
+		policyErr, routeErr, certificatesErr, intakeErr, passwordErr, deliveryErr, signErr, sealErr,
 		keyring.CheckFiles(keyFiles(c)), queueOptions(c).Check(),
 	}
 }

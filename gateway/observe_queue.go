@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"strings"
 	"time"
 
 	"gatepost/mail"
@@ -108,7 +109,13 @@ func (w *way) attempt(e queue.Event) {
 	outcome := string(e.Status.Outcome())
 	w.metrics.Recipients.WithLabelValues(outcome).Inc()
 	w.metrics.Delivery.WithLabelValues(outcome).Observe(e.Status.Took.Seconds())
-	w.metrics.Signatures.Add(float64(len(e.Status.Signed)))
+	for _, name := range e.Status.Signed {
+		if strings.HasPrefix(name, sealMark) {
+			w.metrics.Seals.Inc()
+		} else {
+			w.metrics.Signatures.Inc()
+		}
+	}
 }
 
 // outbound hears what delivery does on the network.

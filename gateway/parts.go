@@ -88,6 +88,9 @@ func newParts(c *config.Loaded, b base) (*parts, error) {
 	}
 	way := deliveryOptions(&c.Config)
 	way.Resolver, way.Signer, way.Observer, way.Logger, way.Now = p.resolver, p.signer, b.observe, b.log, b.now
+	if way.Sealer, err = newSealer(&c.Config, b); err != nil {
+		return nil, p.discard(err)
+	}
 	if p.deliverer, err = delivery.New(way); err != nil {
 		return nil, p.discard(err)
 	}

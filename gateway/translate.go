@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"gatepost/auth/arc"
 	"gatepost/auth/keyring"
 	"gatepost/auth/sasl"
 	"gatepost/auth/signing"
@@ -88,6 +89,7 @@ func policyOptions(c *config.Config) policy.Options {
 			Reject: p.DMARC.Reject, Quarantine: p.DMARC.Quarantine, TempError: p.DMARC.Temperror,
 		},
 		TrustedSealers: p.ARC.TrustedSealers,
+		Sealing:        p.ARC.Seal.Domain != "",
 		Exempt:         prefixStrings(p.Exempt),
 		TagHeader:      p.Tag.Header,
 	}
@@ -96,7 +98,7 @@ func policyOptions(c *config.Config) policy.Options {
 	}
 	for _, x := range p.Overrides {
 		o.Overrides = append(o.Overrides, policy.Override{
-			From: domainOf(x.From), Forwarder: policy.Forwarder{DKIM: x.Forwarder.DKIM, Client: x.Forwarder.Client},
+			From: domainOf(x.From), Forwarder: policy.Forwarder{DKIM: x.Forwarder.DKIM, ARC: x.Forwarder.ARC, Client: x.Forwarder.Client},
 			Action: x.Action, Until: x.Until.End(), Note: x.Note,
 		})
 	}
@@ -239,6 +241,11 @@ func signingOptions(c *config.Config) signing.Options {
 		})
 	}
 	return o
+}
+
+func sealerOptions(c *config.Config) arc.SealerOptions {
+	s := c.Policy.ARC.Seal
+	return arc.SealerOptions{Domain: s.Domain, Algorithm: s.Algorithm, Headers: s.Headers, Oversign: s.Oversign}
 }
 
 func keyFiles(c *config.Config) []keyring.File {

@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gatepost/auth/arc"
@@ -28,6 +29,13 @@ const (
 // 7.2.1). It never acts; it only changes what the rules behind it go by.
 func (e *Engine) sealed(j *judgement) finding {
 	return finding{reason: e.relyOnARC(&j.facts)}
+}
+
+// asksForChains tells whether chains matter here, so that it is worth saying
+// that there is none.
+func (e *Engine) asksForChains() bool {
+	byARC := func(o override) bool { return !o.sealer.IsZero() }
+	return e.sealing || len(e.sealers) > 0 || slices.ContainsFunc(e.overrides, byARC)
 }
 
 // relyOnARC changes the disposition where the chain allows it, and says why it

@@ -21,6 +21,7 @@ type Engine struct {
 	spf        spfActions
 	dmarc      dmarcActions
 	sealers    map[mail.Domain]bool
+	sealing    bool
 	exempt     []netip.Prefix
 	overrides  []override
 	upstreams  []upstream

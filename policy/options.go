@@ -40,10 +40,13 @@ type Options struct {
 	// TrustedSealers is policy.arc.trusted_sealers: domains in d= of ARC-Seal
 	// whose findings are believed.
 	TrustedSealers []string
-	Exempt         []string // policy.exempt: addresses and prefixes
-	Overrides      []Override
-	Upstreams      []UpstreamRule
-	TagHeader      string // policy.tag.header
+	// Sealing is whether policy.arc.seal is on: then Authentication-Results
+	// says that there is no chain too.
+	Sealing   bool
+	Exempt    []string // policy.exempt: addresses and prefixes
+	Overrides []Override
+	Upstreams []UpstreamRule
+	TagHeader string // policy.tag.header
 	// SampleKey is shared by all nodes and secret: pct draws by it.
 	SampleKey []byte
 	Proofs    Proofs

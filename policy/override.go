@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 
+	"gatepost/auth/arc"
 	"gatepost/auth/dkim"
 	"gatepost/mail"
 )
@@ -21,9 +22,10 @@ type Override struct {
 	Note      string
 }
 
-// Forwarder is who may bring the mail: exactly one of the two.
+// Forwarder is who may bring the mail: exactly one of the three.
 type Forwarder struct {
 	DKIM   string // d= of a signature that passes
+	ARC    string // d= of the newest set of a chain that passes
 	Client string // forward-confirmed name of the client, or a parent of it
 }
 
@@ -32,15 +34,18 @@ const overrideYear = 366 * 24 * time.Hour
 
 // override is a checked Override.
 type override struct {
-	from, dkim, client mail.Domain
-	action             Action
-	until              time.Time
-	note               string
+	from, dkim, sealer, client mail.Domain
+	action                     Action
+	until                      time.Time
+	note                       string
 }
 
 func (o *override) forwarder() string {
-	if o.client.IsZero() {
+	switch {
+	case !o.dkim.IsZero():
 		return "DKIM of " + o.dkim.String()
+	case !o.sealer.IsZero():
+		return "ARC seal of " + o.sealer.String()
 	}
 	return "client " + o.client.String()
 }
@@ -51,8 +56,11 @@ func (o *override) matches(f Facts) bool {
 	if f.From.IsNull() || f.From.Domain() != o.from {
 		return false
 	}
-	if o.client.IsZero() {
+	switch {
+	case !o.dkim.IsZero():
 		return hasPass(f.DKIM, o.dkim)
+	case !o.sealer.IsZero():
+		return sealedLast(f.ARC, o.sealer)
 	}
 	name, err := mail.ParseDomain(strings.TrimSuffix(f.IPRev.Name, "."))
 	return err == nil && f.IPRev.Value == "pass" && name.Within(o.client)
@@ -65,6 +73,20 @@ func hasPass(signatures []dkim.Result, d mail.Domain) bool {
 		}
 	}
 	return false
+}
+
+// sealedLast tells whether d handed the message on as it is: the chain passes,
+// the newest set is sealed and signed by d, and its signature covers From. What
+// stood in sets below, and what the set says of the author, is not asked: the
+// override trusts the forwarder with this author, as it does one that it knows
+// by DKIM. A set of d with one of another above it proves nothing, for who
+// sealed last may have put anything into the message.
+func sealedLast(r arc.Result, d mail.Domain) bool {
+	if r.Value != arc.Pass || !r.FromSigned || len(r.Sets) == 0 {
+		return false
+	}
+	newest := r.Sets[len(r.Sets)-1]
+	return newest.Sealer == d && newest.Signer == d
 }
 
 // overrideOf is the override that stands in the place of what the rules about
@@ -100,8 +122,8 @@ func (p *problems) overrides(list []Override, now time.Time) []override {
 		if o.From.IsZero() || o.From.IsLiteral() {
 			p.add(path+".from", "an override needs one domain of the header From; wildcards are refused, subdomains need an entry of their own")
 		}
-		if (o.Forwarder.DKIM == "") == (o.Forwarder.Client == "") {
-			p.add(path+".forwarder", "an override needs one proof of the forwarder: either {dkim: domain} or {client: name}")
+		if o.Forwarder.proofs() != 1 {
+			p.add(path+".forwarder", "an override needs one proof of the forwarder: either {dkim: domain}, {arc: domain} or {client: name}")
 		}
 		if strings.TrimSpace(o.Note) == "" {
 			p.add(path+".note", "say why, for whoever reads this next year")
@@ -115,11 +137,23 @@ func (p *problems) overrides(list []Override, now time.Time) []override {
 		out = append(out, override{
 			from: o.From, until: o.Until, note: mail.SafeText(o.Note, 200),
 			dkim:   p.forwarder(path+".forwarder.dkim", o.Forwarder.DKIM),
+			sealer: p.forwarder(path+".forwarder.arc", o.Forwarder.ARC),
 			client: p.forwarder(path+".forwarder.client", o.Forwarder.Client),
 			action: Action(p.choice(path+".action", o.Action, "accept", "tag", "quarantine")),
 		})
 	}
 	return out
+}
+
+// proofs is how many proofs are named.
+func (f Forwarder) proofs() int {
+	n := 0
+	for _, name := range []string{f.DKIM, f.ARC, f.Client} {
+		if name != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // forwarder reads a name; a public suffix would mean everyone below it.

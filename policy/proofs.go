@@ -36,7 +36,7 @@ func (e *Engine) gather(ctx context.Context, q *inquiry, f *Facts) {
 	switch {
 	case e.proofs.ARC != nil && arc.Present(q.header):
 		running.Go(func() { f.ARC, arcErr = e.proofs.ARC.Verify(ctx, q.content) })
-	case len(e.sealers) > 0:
+	case e.asksForChains():
 		f.ARC = arc.Result{Value: arc.None}
 	}
 	running.Go(func() { f.IPRev = e.checkReverse(ctx, q.session, f.Upstream) })

@@ -36,6 +36,7 @@ func New(o Options) (*Engine, error) {
 		postmaster: o.Postmaster,
 		inboxes:    o.Inboxes,
 		sealers:    p.sealers(o.TrustedSealers),
+		sealing:    o.Sealing,
 		exempt:     p.prefixes("policy.exempt", o.Exempt),
 		tagHeader:  p.fieldName("policy.tag.header", o.TagHeader),
 		sampleKey:  o.SampleKey,

@@ -31,6 +31,7 @@ type Metrics struct {
 	Connections    *prometheus.CounterVec // outbound connections, by result
 	AfterDot       prometheus.Counter     // connections lost between the final dot and its reply
 	Signatures     prometheus.Counter     // DKIM signatures made
+	Seals          prometheus.Counter     // ARC sets made
 	DNS            *prometheus.CounterVec // look-ups, by type and result
 	DNSSeconds     prometheus.Histogram
 	StoreSeconds   prometheus.Histogram
@@ -67,6 +68,7 @@ func New(version string) *Metrics {
 	m.Connections = m.counter("outbound_connections_total", "Outbound connections by result.", "result")
 	m.AfterDot = m.plain("lost_after_dot_total", "Connections lost between the final dot and its reply: possible duplicates.")
 	m.Signatures = m.plain("dkim_signatures_total", "DKIM signatures on delivered mail.")
+	m.Seals = m.plain("arc_seals_total", "ARC sets on delivered mail.")
 	m.DNS = m.counter("dns_lookups_total", "DNS look-ups by type and result (cached, ok, nxdomain, nodata, temporary).", "type", "result")
 	m.DNSSeconds = m.single("dns_seconds", "Duration of DNS look-ups that were not answered from the cache.", seconds)
 	m.StoreSeconds = m.single("store_commit_seconds", "Time from Submit to durable.", seconds)

@@ -16,7 +16,7 @@ type form struct {
 	name     string
 	open     func(ctx context.Context) (io.ReadCloser, error) // without fields
 	size     int64                                            // with fields
-	fields   []byte                                           // DKIM-Signature fields
+	fields   []byte                                           // DKIM-Signature fields, or an ARC set
 	signedBy []string
 }
 
@@ -121,10 +121,14 @@ func (f *form) convert(ctx context.Context, m *mail.Message) error {
 }
 
 // sign asks for the signatures over the final form. Mail of strangers is
-// never signed, whatever the signer thinks.
+// never signed, whatever the signer thinks; it is sealed instead. Nothing else
+// ever is.
 func (a *attempt) sign(ctx context.Context, f *form) (err error) {
 	signer := a.d.options.Signer
-	if signer == nil || a.job.Message.Origin.Role == mail.RoleMX {
+	if a.job.Message.Origin.Role == mail.RoleMX {
+		signer = a.d.options.Sealer
+	}
+	if signer == nil {
 		return nil
 	}
 	f.fields, f.signedBy, err = signer.Sign(ctx, a.job.Message, f.name, f.open)

@@ -63,6 +63,7 @@ type Options struct {
 
 	Resolver Resolver
 	Signer   Signer   // nil: nothing is signed
+	Sealer   Signer   // of mail of the mx role; nil: nothing is sealed
 	Observer Observer // nil: nobody looks
 	Logger   *slog.Logger
 	Now      func() time.Time
@@ -111,7 +112,8 @@ const (
 	FormSevenBit = "7bit"
 )
 
-// Signer makes the DKIM-Signature fields of a message in its final form. It
+// Signer makes the DKIM-Signature fields of a message in its final form, or the
+// fields of an ARC set. It
 // may be called again for the same message and form. It returns whole header
 // fields with CRLF, and what they are for the log ("example.com/s1").
 type Signer interface {
