@@ -34,7 +34,11 @@ type KeyAnswer struct {
 // keyAnswer tells of a key, and warns of one that no rule would use.
 func (g *Gateway) keyAnswer(k keyring.Key) KeyAnswer {
 	a := KeyAnswer{Key: k, ZoneLine: k.ZoneLine()}
-	for _, rule := range g.config.Load().DKIM.Sign {
+	c := g.config.Load()
+	if seal := c.Policy.ARC.Seal; domainOf(seal.Domain) == k.Domain && seal.Algorithm == string(k.Algorithm) {
+		return a
+	}
+	for _, rule := range c.DKIM.Sign {
 		if slices.Contains(rule.Algorithms, string(k.Algorithm)) && slices.ContainsFunc(rule.Domains, func(d string) bool { return domainOf(d) == k.Domain }) {
 			return a
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"gatepost/auth/arc"
 	"gatepost/auth/dkim"
 	"gatepost/auth/dmarc"
 	"gatepost/mail"
@@ -102,6 +103,11 @@ func TestOverridesAreNarrow(t *testing.T) {
 		"policy.overrides[0].forwarder.client":   func(o *Override) { o.Forwarder.Client = "*.lists.example" },
 		"policy.overrides[0].forwarder.client ":  func(o *Override) { o.Forwarder.Client = "co.uk" },
 		"policy.overrides[0].forwarder.client  ": func(o *Override) { o.Forwarder.Client = "github.io" },
+		"policy.overrides[0].forwarder  ":        func(o *Override) { o.Forwarder.ARC = "lists.example" },
+		"policy.overrides[0].forwarder   ":       func(o *Override) { o.Forwarder = Forwarder{ARC: "lists.example", DKIM: "lists.example"} },
+		"policy.overrides[0].forwarder.arc":      func(o *Override) { o.Forwarder = Forwarder{ARC: "*.lists.example"} },
+		"policy.overrides[0].forwarder.arc ":     func(o *Override) { o.Forwarder = Forwarder{ARC: "co.uk"} },
+		"policy.overrides[0].forwarder.arc  ":    func(o *Override) { o.Forwarder = Forwarder{ARC: "[192.0.2.1]"} },
 		"policy.overrides[0].forwarder.dkim":     func(o *Override) { o.Forwarder = Forwarder{DKIM: "com"} },
 		"policy.overrides[0].action":             func(o *Override) { o.Action = "reject" },
 		"policy.overrides[0].until":              func(o *Override) { o.Until = time.Time{} },
@@ -128,5 +134,78 @@ func TestOverrideWantsAConfirmedName(t *testing.T) {
 	f.IPRev.Value = "fail"
 	if o.matches(f) {
 		t.Error("a name that is not confirmed counts")
+	}
+}
+
+// TestOverrideByARCSealer: the forwarder is whoever sealed last, in a chain
+// that passes and covers From; nobody need be trusted for that.
+func TestOverrideByARCSealer(t *testing.T) {
+	changed := func(r arc.Result, change func(*arc.Result)) arc.Result {
+		change(&r)
+		return r
+	}
+	good := chain(t, "lists.example none")
+	for _, c := range []struct {
+		name string
+		arc  arc.Result
+		want Action
+		rule string
+	}{
+		{"sealed by the forwarder", good, Accept, "override"},
+		{"behind others", chain(t, "evil.example none", "other.example none", "lists.example dmarc=fail header.from=author.example"), Accept, "override"},
+		{"others behind it", chain(t, "lists.example dmarc=pass header.from=author.example", "evil.example none"), Reject, "dmarc"},
+		{"sealed below the forwarder", chain(t, "x.lists.example none"), Reject, "dmarc"},
+		{"sealed above the forwarder", chain(t, "example none"), Reject, "dmarc"},
+		{"the chain fails", changed(good, func(r *arc.Result) { r.Value, r.Reason = arc.Fail, "x" }), Reject, "dmarc"},
+		{"From is not signed", changed(good, func(r *arc.Result) { r.FromSigned = false }), Reject, "dmarc"},
+		{"signed by another", changed(chain(t, "lists.example none"), func(r *arc.Result) { r.Sets[0].Signer = domain(t, "evil.example") }), Reject, "dmarc"},
+		{"sealed by another", changed(chain(t, "lists.example none"), func(r *arc.Result) { r.Sets[0].Sealer = domain(t, "evil.example") }), Reject, "dmarc"},
+		{"no chain", arc.Result{Value: arc.None}, Reject, "dmarc"},
+		{"a chain without sets", arc.Result{Value: arc.Pass, FromSigned: true}, Reject, "dmarc"},
+		{"a key gives no answer", changed(good, func(r *arc.Result) { r.Value, r.Temporary = arc.Fail, true }), Defer, "temperror"},
+		{"a key of a chain of others gives no answer", changed(chain(t, "evil.example none"), func(r *arc.Result) { r.Value, r.Temporary = arc.Fail, true }), Reject, "dmarc"},
+	} {
+		by := func(o *Options, _ *proofs) {
+			o.TrustedSealers, o.Now = nil, fixed
+			o.Overrides = []Override{exception(t, Forwarder{ARC: "lists.example"})}
+		}
+		f, v := judgeSealed(t, c.arc, by)
+		if v.Action != c.want || v.Rule != c.rule || (f.Disposition.Override == "policy_override") != (c.rule == "override") {
+			t.Errorf("%s: %+v, %+v", c.name, v, f.Disposition)
+		}
+		if c.rule == "override" && !strings.Contains(v.Reason, "by ARC seal of lists.example") {
+			t.Errorf("%s: reason %q", c.name, v.Reason)
+		}
+		// A policy without the override gathers all that it needs.
+		f, _ = judgeSealed(t, c.arc, func(o *Options, _ *proofs) { o.TrustedSealers = nil })
+		o := options(t, &proofs{})
+		by(&o, nil)
+		o.Proofs = Proofs{}
+		if d := engine(t, o).Decide(stranger(), f); d.Verdict.Action != c.want || d.Undecided {
+			t.Errorf("%s, replayed: %+v, undecided %v", c.name, d.Verdict, d.Undecided)
+		}
+	}
+}
+
+// TestChainsAreMentioned: where chains matter, Authentication-Results says that
+// there is none.
+func TestChainsAreMentioned(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Options)
+		want   bool
+	}{
+		"by default":       {func(*Options) {}, false},
+		"trusted sealers":  {func(o *Options) { o.TrustedSealers = []string{"list.example"} }, true},
+		"sealing":          {func(o *Options) { o.Sealing = true }, true},
+		"override by ARC":  {func(o *Options) { o.Overrides = []Override{exception(t, Forwarder{ARC: "lists.example"})} }, true},
+		"override by DKIM": {func(o *Options) { o.Overrides = []Override{exception(t, Forwarder{DKIM: "lists.example"})} }, false},
+	} {
+		o := options(t, &proofs{spf: spfResult(t, "pass", "author.example")})
+		o.Now = fixed
+		c.change(&o)
+		f, _ := judge(t, o)
+		if got := strings.Contains(string(f.AuthenticationResults("mx.example")), "arc=none"); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"gatepost/config"
+	"gatepost/gateway"
 )
 
 type checkCommand struct {
@@ -23,6 +24,7 @@ func (c checkCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	warnings = append(warnings, gateway.SealWarnings(a.ctx, loaded)...)
 	effective, err := loaded.Effective()
 	if err != nil {
 		return err

@@ -161,6 +161,34 @@ func TestOneSignatureForAllTargets(t *testing.T) {
 	}
 }
 
+// TestOnlyMailOfStrangersIsSealed: in the bytes that leave, and never
+// re-encoded; what is signed is not sealed.
+func TestOnlyMailOfStrangersIsSealed(t *testing.T) {
+	for role, want := range map[mail.Role][2]int{mail.RoleMX: {0, 1}, mail.RoleRelay: {1, 0}, mail.RoleInternal: {1, 0}} {
+		signer, sealer := &fixedSigner{}, &fixedSigner{}
+		s := serve(t, hello+transfer+quit)
+		d := start(t, Options{Signer: signer, Sealer: sealer}, s)
+		m := message(t, small)
+		m.Origin.Role, m.Prefix = role, []byte("Received: x\r\n")
+		r := d.Deliver(t.Context(), job(t, m, "b@b.example"))[0]
+		got := [2]int{len(signer.calls), len(sealer.calls)}
+		if got != want || len(r.Signed) != 1 {
+			t.Errorf("%s: signed and sealed %v, %v", role, got, r.Signed)
+		}
+		if all := append(signer.calls, sealer.calls...); "as-is: "+strings.TrimSuffix(strings.TrimPrefix(s.Messages()[0], "DKIM-Signature: x\r\n"), ".\r\n") != all[0] {
+			t.Errorf("%s: signed %q, sent %q", role, all[0], s.Messages()[0])
+		}
+	}
+	sealer := &fixedSigner{}
+	s := serve(t, plain()+quit)
+	m := message(t, latin)
+	m.Origin.Role = mail.RoleMX
+	want(t, start(t, Options{Sealer: sealer}, s).Deliver(t.Context(), job(t, m, "b@b.example"))[0], "message 554 5.6.3 *")
+	if len(sealer.calls) != 0 {
+		t.Error("what cannot be sent was sealed")
+	}
+}
+
 func TestUnsignedMailDoesNotLeave(t *testing.T) {
 	signer := &fixedSigner{err: errors.New("secret detail")}
 	var log strings.Builder
