@@ -311,7 +311,7 @@ type ARCPolicy struct {
 // ARCSeal says how mail of the mx role is sealed.
 type ARCSeal struct {
 	Domain    string   `yaml:"domain" doc:"d= of the seal; its active key of the key ring seals. Empty: nothing is sealed."`
-	Algorithm string   `yaml:"algorithm" default:"rsa-2048" values:"rsa-2048|ed25519" doc:"Kind of the key. Few verifiers know ed25519."`
+	Algorithm string   `yaml:"algorithm" default:"rsa-2048" values:"rsa-2048|ed25519" doc:"Kind of the key. Neither dkimpy nor Mail::DKIM know ed25519 in chains."`
 	Headers   []string `yaml:"headers" default:"From To Cc Subject Date Message-ID Reply-To Content-Type Content-Transfer-Encoding MIME-Version In-Reply-To References List-Id List-Unsubscribe List-Unsubscribe-Post DKIM-Signature" doc:"Fields that are signed where present."`
 	Oversign  []string `yaml:"oversign" default:"From To Cc Subject Date Reply-To" doc:"Fields that no one may add later."`
 }
