@@ -58,7 +58,7 @@ func peerMessages(t *testing.T, n int) ([]peerMessage, records) {
 // TestPeers: other programs say of every chain that we made what we say.
 // GATEPOST_DIFFERENTIAL sets the number of messages, GATEPOST_SEED the seed.
 func TestPeers(t *testing.T) {
-	messages, zone := peerMessages(t, number(t, "GATEPOST_DIFFERENTIAL", 200))
+	messages, zone := peerMessages(t, number(t, "GATEPOST_DIFFERENTIAL", 400))
 	in, err := json.Marshal(zone)
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
 // Package arctest seals messages for tests, rightly or wrongly (RFC 8617
-// section 5.1). The gateway itself does not seal.
+// section 5.1). What the gateway itself seals is made by package arc.
 package arctest
 
 import (
