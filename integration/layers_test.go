@@ -15,7 +15,7 @@ import (
 // floors below its own.
 var floors = map[string]int{
 	"mail": 0, "telemetry": 0,
-	"dnsx": 10, "dnsx/zone": 10, "dnsx/dnstest": 11, "store": 10, "store/storetest": 11, "config": 10,
+	"dnsx": 10, "dnsx/zone": 10, "dnsx/dnstest": 11, "auth/peertest": 11, "store": 10, "store/storetest": 11, "config": 10,
 	"auth/canon": 20, "auth/authres": 20, "auth/memo": 20, "trace": 20,
 	"auth/spf": 22, "auth/dkim": 22, "auth/sasl": 22, "auth/keyring": 22,
 	"auth/arc/arctest": 22, "auth/arc": 24, "auth/dmarc": 24, "auth/signing": 24,

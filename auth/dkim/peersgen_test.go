@@ -77,7 +77,17 @@ func (g *peerCases) next(t testing.TB) peerCase {
 		algorithm := pick(g, "ed25519", "rsa1024", "rsa1024", "rsa")
 		message = g.signers[algorithm].sign(t, g.tags(algorithm), message)
 	}
-	return peerCase{g.spoil(message), g.odd}
+	message = g.spoil(message)
+	head, body, _ := strings.Cut(strings.ToLower("\r\n"+message), "\r\n\r\n")
+	for _, name := range []string{"from", "to", "subject", "date", "message-id"} {
+		if strings.Count(head, "\r\n"+name+":") > 1 {
+			g.note("a single field twice")
+		}
+	}
+	if strings.TrimSpace(body) == "" && strings.ContainsAny(body, " \t") {
+		g.note("body of white space")
+	}
+	return peerCase{message, g.odd}
 }
 
 func (g *peerCases) words() string {

@@ -11,8 +11,9 @@ tools="gcc libc6-dev openssl strace swaks libnet-ssleay-perl python3 python3-dki
   libmail-dkim-perl libmail-spf-perl libmail-dmarc-perl libxml2-utils postgresql iproute2 busybox-static procps"
 libs="libdb5.3 libicu72 libnsl2 libsasl2-2 netbase libevent-2.1-7 libopendkim11 libmilter1.0.1 libunbound8 libbsd0 libhiredis0.14
   libprotobuf-c1 libpython3.11 libnghttp2-14 liblua5.3-0 libpcre2-8-0 libopentracing-c-wrapper0 libgnutls-dane0 libldap-2.5-0 libpam0g
-  libmemcached11 libopendmarc2 libopendbx1 librbl1 libvbr2 libspf2-2 libidn12 libmariadb3 libpq5 libperl5.36 libwrap0 dns-root-data"
-unpacked="postfix exim4-daemon-light exim4-base opensmtpd haproxy unbound unbound-anchor"
+  libmemcached11 libopendmarc2 libopendbx1 librbl1 libvbr2 libspf2-2 libidn12 libmariadb3 libpq5 libperl5.36 libwrap0 dns-root-data
+  libglib2.0-0 libhyperscan5 libluajit2-5.1-2 libsodium23 libsqlite3-0 libunwind8"
+unpacked="postfix exim4-daemon-light exim4-base opensmtpd haproxy unbound unbound-anchor rspamd"
 
 if ! command -v apt-get >/dev/null; then
   echo "deps.sh: no apt-get here; install yourself: $tools $unpacked" >&2
