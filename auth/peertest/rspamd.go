@@ -221,3 +221,10 @@ func (v Verdict) DMARC() string {
 	symbol := v.One(slices.Sorted(maps.Keys(words))...)
 	return cmp.Or(words[symbol], symbol)
 }
+
+// ARC is what the chain came to: pass, fail or none.
+func (v Verdict) ARC() string {
+	words := map[string]string{"ARC_ALLOW": "pass", "ARC_REJECT": "fail", "ARC_INVALID": "fail", "ARC_DNSFAIL": "fail", "ARC_NA": "none"}
+	symbol := v.One(slices.Sorted(maps.Keys(words))...)
+	return cmp.Or(words[symbol], symbol)
+}
