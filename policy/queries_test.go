@@ -5,13 +5,13 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
-	"net/netip"
 	"strings"
-	"syscall"
 	"testing"
 
 	msgauth "github.com/emersion/go-msgauth/dkim"
 
+	"gatepost/auth/arc"
+	"gatepost/auth/arc/arctest"
 	"gatepost/auth/dkim"
 	"gatepost/auth/dmarc"
 	"gatepost/auth/spf"
@@ -44,14 +44,16 @@ k1._domainkey.author.example. 300 TXT "v=DKIM1; k=ed25519; p=%[1]s"
 		name         string
 		from, author string
 		signatures   int
+		sealers      []string
 		cold         int
 	}{
-		{"nothing published", "joe@none.example", "joe@none.example", 0, 5},
-		{"SPF and DMARC", "joe@author.example", "joe@author.example", 0, 4},
-		{"SPF, one signature, DMARC", "joe@author.example", "joe@author.example", 1, 5},
-		{"SPF, two signatures, DMARC", "joe@author.example", "joe@author.example", 2, 6},
-		{"SPF with three includes", "joe@big.example", "joe@big.example", 0, 7},
-		{"author three labels below the record", "joe@author.example", "joe@a.b.c.author.example", 0, 8},
+		{"nothing published", "joe@none.example", "joe@none.example", 0, nil, 5},
+		{"SPF and DMARC", "joe@author.example", "joe@author.example", 0, nil, 4},
+		{"SPF, one signature, DMARC", "joe@author.example", "joe@author.example", 1, nil, 5},
+		{"SPF, two signatures, DMARC", "joe@author.example", "joe@author.example", 2, nil, 6},
+		{"SPF, one signature, a chain of three sealers, DMARC", "joe@author.example", "joe@author.example", 1, []string{"a.example", "b.example", "c.example"}, 8},
+		{"SPF with three includes", "joe@big.example", "joe@big.example", 0, nil, 7},
+		{"author three labels below the record", "joe@author.example", "joe@a.b.c.author.example", 0, nil, 8},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			resolver := server.ResolverWith(t, dnsx.Options{})
@@ -60,6 +62,7 @@ k1._domainkey.author.example. 300 TXT "v=DKIM1; k=ed25519; p=%[1]s"
 			for i := range c.signatures {
 				text = signedBy(t, key, fmt.Sprintf("k%d", i), text)
 			}
+			text = sealedBy(t, server, c.sealers, text)
 			content := mail.MemoryBody([]byte(text))
 			h, err := mail.HeaderOf(t.Context(), content, 1<<20)
 			if err != nil {
@@ -84,7 +87,8 @@ k1._domainkey.author.example. 300 TXT "v=DKIM1; k=ed25519; p=%[1]s"
 func realProofs(t testing.TB, r *dnsx.Resolver) Options {
 	t.Helper()
 	o := options(t, &proofs{})
-	o.Proofs = Proofs{SPF: spf.New(spf.Options{Resolver: r}), DKIM: dkim.NewVerifier(dkim.Options{Resolver: r}), DMARC: dmarc.New(dmarc.Options{Resolver: r}), Reverse: r}
+	o.Proofs = Proofs{SPF: spf.New(spf.Options{Resolver: r}), DKIM: dkim.NewVerifier(dkim.Options{Resolver: r}), ARC: arc.NewVerifier(arc.Options{Resolver: r}),
+		DMARC: dmarc.New(dmarc.Options{Resolver: r}), Reverse: r}
 	return o
 }
 
@@ -98,49 +102,18 @@ func signedBy(t testing.TB, key ed25519.PrivateKey, selector, message string) st
 	return signed.String()
 }
 
-// processorTime is what the process used so far; unlike the clock it does not
-// grow while others have the processor.
-func processorTime(b *testing.B) int64 {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		b.Fatal(err)
-	}
-	return used.Utime.Nano() + used.Stime.Nano()
-}
-
-// BenchmarkContent is what judging a message costs with warm DNS: the proofs
-// and the rules, without the wire and the store.
-func BenchmarkContent(b *testing.B) {
-	public, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	server := dnstest.New(b, fmt.Sprintf("author.example. 300 TXT \"v=spf1 ip4:203.0.113.0/24 -all\"\n_dmarc.author.example. 300 TXT \"v=DMARC1; p=reject\"\n"+
-		"k0._domainkey.author.example. 300 TXT \"v=DKIM1; k=ed25519; p=%s\"\n", base64.StdEncoding.EncodeToString(public)))
-	e := engine(b, realProofs(b, server.ResolverWith(b, dnsx.Options{})))
-	session := stranger()
-	session.Addr = netip.MustParseAddr("203.0.113.9")
-	for _, size := range []int{5 << 10, 50 << 10, 1 << 20} {
-		for _, count := range []int{0, 1, 3, 10} {
-			text := "From: joe@author.example\r\nSubject: x\r\n\r\n" + strings.Repeat("some words of a letter that fill a line, and some more of them after that\r\n", size/75)
-			for range count {
-				text = signedBy(b, key, "k0", text)
-			}
-			content := mail.MemoryBody([]byte(text))
-			h, err := mail.HeaderOf(b.Context(), content, 1<<20)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.Run(fmt.Sprintf("%dKiB/%dsignatures", size>>10, count), func(b *testing.B) {
-				before := processorTime(b)
-				defer func() { b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op") }()
-				for b.Loop() {
-					facts, _, _ := e.Content(b.Context(), session, mail.Envelope{From: address(b, "joe@author.example")}, h, content)
-					if facts.DMARC.Value != "pass" || len(facts.DKIM) != count {
-						b.Fatalf("%+v", facts)
-					}
-				}
-			})
+// sealedBy puts a chain of sealers above a message and publishes their keys.
+func sealedBy(t testing.TB, server *dnstest.Server, sealers []string, message string) string {
+	t.Helper()
+	for _, name := range sealers {
+		s := arctest.Sealer{Domain: name}
+		server.Remove(s.Name(), "TXT")
+		server.Add(t, fmt.Sprintf("%s. 300 TXT %q\n", s.Name(), s.Record()))
+		sealed, err := s.Seal(message)
+		if err != nil {
+			t.Fatal(err)
 		}
+		message = sealed
 	}
+	return message
 }

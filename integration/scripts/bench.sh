@@ -19,4 +19,4 @@ export DKIM_CMD="bash -c 'rm -rf $GATEPOST_BENCH_DIR/data; exec $PWD/bin/gatepos
 peers=(${PEERS:-postfix postfix-default cmd:RELAY postfix-dkim cmd:DKIM})
 bash "$work/rig/peers.sh" matrix "${peers[@]}" -- "${N:-4000}" "${SIZE:-5120}" "${SESSIONS:-20}" "${REPEATS:-5}" >"$work/runs.jsonl"
 python3 "$work/rig/summary.py" "$work/runs.jsonl"
-[ -n "${ONLY_PEERS:-}" ] || go test -run '^$' -bench . -benchmem ./store ./queue ./gateway/... ./auth/... ./mail
+[ -n "${ONLY_PEERS:-}" ] || go test -run '^$' -bench . -benchmem ./store ./queue ./gateway/... ./auth/... ./policy ./mail
