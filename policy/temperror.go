@@ -15,7 +15,10 @@ import (
 // answer that may still come and asks the later rules: where all lead to the
 // same action, waiting would change nothing.
 func (e *Engine) temporaryTrouble(j *judgement) finding {
-	what := j.facts.troubled()
+	what, reverse := j.facts.troubled(), e.supposedReverse(j.facts)
+	if len(reverse) > 1 {
+		what = append(what, "the name of the client")
+	}
 	if len(what) == 0 {
 		return finding{}
 	}
@@ -33,6 +36,9 @@ func (e *Engine) temporaryTrouble(j *judgement) finding {
 		reply, domain = mail.ReplySPFDefer, j.facts.SPF.Domain
 	}
 	text := fmt.Sprintf("DNS of %s gives no answer now, try again later", domain)
+	if len(what) == 1 && len(reverse) > 1 {
+		text = "Reverse DNS of the client gives no answer now, try again later"
+	}
 	return finding{action: Defer, final: true, domain: domain, reply: reply.WithText(text),
 		reason: fmt.Sprintf("no DNS answer for %v, which could change the outcome: %v", what, actions)}
 }
@@ -107,17 +113,41 @@ func (f Facts) in(w World) Facts {
 
 // possibleActions is what the message may still come to, each action once.
 func (e *Engine) possibleActions(f Facts) []Action {
+	worlds := f.Worlds
+	if len(worlds) == 0 { // all proofs are answered
+		worlds = []World{{DMARC: f.DMARC}}
+	}
 	var actions []Action
-	for _, w := range f.Worlds {
+	for _, w := range worlds {
 		for _, supposed := range supposedDMARC(f.in(w)) {
-			for _, a := range e.outcomes(supposed) {
-				if !slices.Contains(actions, a) {
-					actions = append(actions, a)
+			for _, named := range e.supposedReverse(supposed) {
+				for _, a := range e.outcomes(named) {
+					if !slices.Contains(actions, a) {
+						actions = append(actions, a)
+					}
 				}
 			}
 		}
 	}
 	return actions
+}
+
+// supposedReverse is what the client may yet turn out to be where its reverse
+// DNS gives no answer: nobody in particular, or a forwarder that an override
+// for this author knows by its name.
+func (e *Engine) supposedReverse(f Facts) []Facts {
+	out := []Facts{f}
+	if f.IPRev.Value != "temperror" || f.From.IsNull() {
+		return out
+	}
+	now := e.now()
+	for _, o := range e.overrides {
+		if !o.client.IsZero() && o.from == f.From.Domain() && now.Before(o.until) {
+			f.IPRev.Value, f.IPRev.Name = "pass", o.client.String()
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // supposedDMARC settles a DMARC that is still open, because the policy record

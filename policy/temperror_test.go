@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 
 	"gatepost/auth/dkim"
@@ -75,5 +76,32 @@ func TestTemporaryTroubleDefersOnlyWhereItMatters(t *testing.T) {
 				t.Errorf("monitor: got %+v", v)
 			}
 		})
+	}
+}
+
+// While the reverse DNS of a forwarder gave no answer, its override did not
+// hold, and mail was refused for good that should have been deferred.
+func TestOverrideByClientWithoutReverseDNSDefers(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Options, *proofs)
+		want   Action
+	}{
+		{"the override would hold", func(*Options, *proofs) {}, Defer},
+		{"it is of another author", func(o *Options, _ *proofs) { o.Overrides[0].From = domain(t, "other.example") }, Reject},
+		{"it is expired", func(o *Options, _ *proofs) { o.Overrides[0].Until = today }, Reject},
+		{"it is by DKIM", func(o *Options, _ *proofs) { o.Overrides[0].Forwarder = Forwarder{DKIM: "lists.example"} }, Reject},
+		{"there is no name for certain", func(_ *Options, p *proofs) { p.iprev = nil }, Reject},
+		{"the message passes", func(_ *Options, p *proofs) { p.spf = spfResult(t, "pass", "author.example") }, Accept},
+		{"temperror: accept", func(o *Options, _ *proofs) { o.DMARC.TempError = "accept" }, Accept},
+	} {
+		p := &proofs{spf: spfResult(t, "softfail", "author.example"), dmarc: policyOf("reject"), iprev: errDown}
+		o := options(t, p)
+		o.Overrides, o.Now = []Override{exception(t, Forwarder{Client: "lists.example"})}, fixed
+		c.change(&o, p)
+		f, v := judge(t, o)
+		if v.Action != c.want || v.Action == Defer && (v.Rule != "temperror" || !strings.Contains(v.Reply.Text, "Reverse DNS of the client")) {
+			t.Errorf("%s: %+v\n%+v", c.name, v, f.Steps)
+		}
 	}
 }
