@@ -230,3 +230,53 @@ func TestExplanation(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// RFC 8616 section 4: a term with the local part in its name matches nothing
+// where the local part is not ASCII. It was looked up as an A-label.
+func TestLocalPartThatIsNotASCIIMatchesNothing(t *testing.T) {
+	s := newServer(t)
+	s.Add(t, `eai.test.  60 IN TXT "v=spf1 exists:%{l}.x.eai.test exists:%{s}.x.eai.test include:%{l}.inc.eai.test ?exists:%{o}.y.eai.test -all"
+xn--mller-kva.x.eai.test. 60 IN A 127.0.0.2
+muller.x.eai.test. 60 IN A 127.0.0.2
+eai.test.y.eai.test. 60 IN A 127.0.0.2
+redir.test. 60 IN TXT "v=spf1 redirect=%{L}.plain.test"
+xn--mller-kva.plain.test. 60 IN TXT "v=spf1 +all"
+%C3%BCmller.plain.test. 60 IN TXT "v=spf1 +all"
+`)
+	for _, c := range []struct{ local, domain, value, mechanism string }{
+		{"müller", "eai.test", "neutral", "exists:eai.test.y.eai.test"},
+		{"muller", "eai.test", "pass", "exists:muller.x.eai.test"},
+		{"ümller", "redir.test", "permerror", ""},
+	} {
+		r := check(t, s, "192.0.2.1", "helo.test", address(t, c.local, c.domain))
+		if r.Value != c.value || r.Mechanism != c.mechanism {
+			t.Errorf("%s@%s: %+v", c.local, c.domain, r)
+		}
+	}
+	if n := s.Queries("xn--mller-kva.x.eai.test", "A"); n != 0 {
+		t.Errorf("%d questions for the A-label of a local part", n)
+	}
+}
+
+// The p macro compared names with their case: a record that writes its domain
+// with capitals did not find the client's name below it.
+func TestValidatedNameComparesWithoutCase(t *testing.T) {
+	s := dnstest.New(t, `case.test. 60 IN TXT "v=spf1 include:Inner.CASE.test -all"
+Inner.CASE.test. 60 IN TXT "v=spf1 exists:%{p}.ok.case.test -all"
+1.0.0.10.in-addr.arpa. 60 IN PTR other.test.
+1.0.0.10.in-addr.arpa. 60 IN PTR host.inner.case.test.
+other.test. 60 IN A 10.0.0.1
+host.inner.case.test. 60 IN A 10.0.0.1
+host.inner.case.test.ok.case.test. 60 IN A 127.0.0.2
+2.0.0.10.in-addr.arpa. 60 IN PTR other2.test.
+2.0.0.10.in-addr.arpa. 60 IN PTR inner.case.test.
+other2.test. 60 IN A 10.0.0.2
+inner.case.test. 60 IN A 10.0.0.2
+inner.case.test.ok.case.test. 60 IN A 127.0.0.2
+`)
+	for _, ip := range []string{"10.0.0.1", "10.0.0.2"} {
+		if r := check(t, s, ip, "helo.test", address(t, "u", "case.test")); r.Value != "pass" {
+			t.Errorf("%s: %+v", ip, r)
+		}
+	}
+}

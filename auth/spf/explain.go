@@ -76,9 +76,9 @@ func (r *run) validatedName(ctx context.Context, domain string) string {
 	best := "unknown"
 	for _, name := range r.validated {
 		switch {
-		case name == domain:
+		case strings.EqualFold(name, domain): // records write names as they like
 			return name
-		case strings.HasSuffix(name, "."+domain):
+		case strings.HasSuffix(name, "."+strings.ToLower(domain)):
 			best = name
 		case best == "unknown":
 			best = name

@@ -69,6 +69,9 @@ func (r *run) LookupTXT(ctx context.Context, name string) ([]string, error) {
 func (r *run) rewrite(ctx context.Context, rec *record, domain string) string {
 	fields := []string{"v=spf1"}
 	for _, t := range rec.terms {
+		if r.cannotMatch(t.target) {
+			continue
+		}
 		field := t.qualifier + t.mechanism
 		switch t.mechanism {
 		case "ip4", "ip6":
@@ -86,9 +89,20 @@ func (r *run) rewrite(ctx context.Context, rec *record, domain string) string {
 		fields = append(fields, field)
 	}
 	if rec.redirect != nil {
-		fields = append(fields, "redirect="+r.standIn(r.expandName(ctx, rec.redirect, domain), false))
+		name := ""
+		if !r.cannotMatch(rec.redirect) {
+			name = r.expandName(ctx, rec.redirect, domain)
+		}
+		fields = append(fields, "redirect="+r.standIn(name, false))
 	}
 	return strings.Join(fields, " ")
+}
+
+// cannotMatch tells whether a name is made of a local part that is not ASCII:
+// such a term matches nothing (RFC 8616 section 4), for what DNS would be asked
+// is another name than the one that the owner meant.
+func (r *run) cannotMatch(target macroString) bool {
+	return target.has("sl") && strings.IndexFunc(r.local, func(c rune) bool { return c >= 0x80 }) >= 0
 }
 
 // standIn gives the name that the library sees. Names that could not stand in

@@ -117,6 +117,16 @@ func (m macroString) expand(value func(letter byte) string) string {
 	return b.String()
 }
 
+// has tells whether one of these letters stands in m.
+func (m macroString) has(letters string) bool {
+	for _, part := range m {
+		if part.letter != 0 && strings.IndexByte(letters, part.letter) >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (p macroPart) transform(value string) string {
 	pieces := splitAny(value, p.delimiters)
 	if p.reverse {
