@@ -280,3 +280,60 @@ inner.case.test.ok.case.test. 60 IN A 127.0.0.2
 		}
 	}
 }
+
+// TestOddRecords: what records hold at the edges of the grammar and the limits.
+func TestOddRecords(t *testing.T) {
+	s := newServer(t)
+	ten := strings.Repeat(" a:yes.odd.test", 10)
+	records := map[string][]string{
+		"pass": {
+			"v=spf1 ip4:10.0.0.9/0 -all", "v=spf1 a:yes.odd.test/0 -all", "v=spf1 mx:many10.odd.test/0 -all", "V=SPF1   IP4:192.0.2.1   -ALL  ",
+			"v=spf1 a:yes.odd.test/0//0 -all", "v=spf1 moo=x ip4:192.0.2.1 -all", "v=spf1 all=no ip4:192.0.2.1", "v=spf1 ~exists:no1.odd.test A:YES.odd.test/0",
+			"v=spf1" + ten + " ip4:192.0.2.1 -all", "v=spf1 ip4:192.0.2.1 redirect=no1.odd.test", "v=spf1 redirect=no1.odd.test +all", "v=spf1 exists:%{ir}.%{v}.odd.test -all",
+			"v=spf1 exists:%{h2}.odd.test -all", "v=spf1 exists:%{l1r-}.odd.test -all", "v=spf1 exists:%{o1}.odd.test -all",
+			"v=spf1 a:no1.odd.test a:no2.odd.test ip4:192.0.2.1 -all", "v=spf1 ptr:odd.test +all",
+		},
+		"fail":    {"v=spf1 ip6:::/0 -all", "v=spf1 ip6:::ffff:192.0.2.1 -all", "v=spf1 a:yes.odd.test//0 -all", "v=spf1 ptr -all", "v=spf1 exists:%{i}.%{v}.odd.test -all"},
+		"neutral": {"v=spf1", "v=spf1 ", "v=spf1 ip4:10.0.0.1", "v=spf1 moo=%{c}%{r}%{t}"},
+		"none":    {"v=spf10 +all", "v=spf1\t+all", " v=spf1 +all", "v=spf1+all", "v=spf2.0/mfrom +all"},
+		"permerror": {
+			"v=spf1 ip4:192.0.2.1/33 +all", "v=spf1 ip6:::1/129 +all", "v=spf1 ip4:192.0.2.1/ +all", "v=spf1 ip4:192.0.2.1/00 +all", "v=spf1 ip4:192.0.2 +all", "v=spf1 ip4 +all",
+			"v=spf1 ip4:192.0.2.01 +all", "v=spf1 ip4:::1 +all", "v=spf1 ip6:192.0.2.1 +all", "v=spf1 a/33 +all", "v=spf1 a//129 +all", "v=spf1 a/ +all", "v=spf1 a/24/24 +all", "v=spf1 mx: +all",
+			"v=spf1 all: +all", "v=spf1 -redirect=yes.odd.test +all", "v=spf1 redirect=yes.odd.test redirect=yes.odd.test +all", "v=spf1 exp=a.b exp=a.b +all", "v=spf1 include +all",
+			"v=spf1 include: +all", "v=spf1 exists +all", "v=spf1 ptr/24 +all", "v=spf1 a:%{c}.odd.test +all", "v=spf1 a:%{t}.odd.test +all", "v=spf1 a:%{r}.odd.test +all", "v=spf1 a:%{x}.b.c +all",
+			"v=spf1 a:%{d0}.b +all", "v=spf1 a:%(d).b +all", "v=spf1 a:% +all", "v=spf1 a:%{d.b +all", "v=spf1 a:com +all", "v=spf1 a:b.123 +all", "v=spf1 a:b.c-/24 +all", "v=spf1 \x01 +all",
+			"v=spf1 +all\xc3\xbc", "v=spf1 a:b\xc3\xbc.test +all", "v=spf1 exp= +all", "v=spf1 redirect= +all", "v=spf1 moo=% +all", "v=spf1 +all ip5:1", "v=spf1 +all.", "v=spf1 ++all",
+			"v=spf1" + ten + " a:yes.odd.test +all", "v=spf1" + ten + " ptr +all", "v=spf1" + ten + " exists:yes.odd.test +all", "v=spf1" + ten + " mx:mx.odd.test +all",
+			"v=spf1" + ten + " include:yes.odd.test +all", "v=spf1" + ten + " redirect=plain.test", "v=spf1 mx:many11.odd.test/0 -all", "v=spf1 redirect=no1.odd.test", "v=spf1 include:no1.odd.test +all",
+			"v=spf1 a:no1.odd.test exists:no2.odd.test mx:no3.odd.test +all", "v=spf1 ptr a:no1.odd.test a:no2.odd.test +all",
+		},
+	}
+	s.Add(t, `yes.odd.test. 60 IN A 10.9.9.9
+1.2.0.192.in-addr.odd.test. 60 IN A 127.0.0.2
+helo.test.odd.test. 60 IN A 127.0.0.2
+user-x.odd.test. 60 IN A 127.0.0.2
+user.odd.test. 60 IN A 127.0.0.2
+test.odd.test. 60 IN A 127.0.0.2
+`)
+	for i := range 11 {
+		s.Add(t, fmt.Sprintf("many11.odd.test. 60 IN MX %d m%d.odd.test.\nm%d.odd.test. 60 IN A 10.9.9.%d\n", i, i, i, i))
+		if i < 10 {
+			s.Add(t, fmt.Sprintf("many10.odd.test. 60 IN MX %d m%d.odd.test.\n", i, i))
+		}
+	}
+	n := 0
+	for want, list := range records {
+		for _, record := range list {
+			n++
+			name := fmt.Sprintf("r%d.odd.test", n)
+			line := fmt.Sprintf("%s. 60 IN TXT", name)
+			for len(record) > 200 { // strings of one record are joined without a space
+				line, record = line+" "+quoted(record[:200]), record[200:]
+			}
+			s.Add(t, line+" "+quoted(record))
+			if r := check(t, s, "192.0.2.1", "helo.test", address(t, "user-x", name)); r.Value != want {
+				t.Errorf("%q: %+v, want %s", record, r, want)
+			}
+		}
+	}
+}
