@@ -2,6 +2,7 @@ package dmarc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -166,12 +167,20 @@ func (k *check) choosePolicy(ctx context.Context) {
 	}
 	_, err := k.resolver.A(ctx, k.result.From.String())
 	switch {
-	case dnsx.IsNXDomain(err):
+	case isMissing(err):
 		k.result.Policy, k.result.Tag = record.NonExistent, "np"
 	case dnsx.IsTemporary(err) && record.NonExistent != k.result.Policy:
 		k.doubt = err
 		k.result.Policy, k.result.Tag = "", ""
 	}
+}
+
+// isMissing tells that the very name asked for does not exist. One that is an
+// alias of a name that does not exist does (RFC 8020 section 2, RFC 6604
+// section 3).
+func isMissing(err error) bool {
+	var e *dnsx.Error
+	return dnsx.IsNXDomain(err) && errors.As(err, &e) && len(e.Chain) == 0
 }
 
 // conclude sets the value.

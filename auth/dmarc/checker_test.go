@@ -208,3 +208,16 @@ func TestQueriesAreBounded(t *testing.T) {
 		t.Errorf("_dmarc.com was asked %d times", n)
 	}
 }
+
+// np= was applied to a name that exists as an alias, because the target of the
+// alias does not exist.
+func TestAliasOfNothingExists(t *testing.T) {
+	s := newServer(t)
+	s.Add(t, `dangling.example.com. 60 IN CNAME gone.test.`)
+	checker := dmarc.New(dmarc.Options{Resolver: s.ResolverWith(t, dnsx.Options{})})
+	for from, want := range map[string]string{"dangling.example.com": "sp", "gone.example.com": "np"} {
+		if r := checker.Check(t.Context(), domain(t, from), spf.Result{}, nil); r.Tag != want || r.Value != "fail" {
+			t.Errorf("%s: %+v", from, r)
+		}
+	}
+}
