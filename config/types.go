@@ -351,10 +351,12 @@ type Quarantine struct {
 
 // Report says which reports are read and which are sent.
 type Report struct {
-	Inbox []string    `yaml:"inbox" doc:"Addresses in our domains to which others send reports (the rua and ruf of _dmarc records, the rua of _smtp._tls). Mail to them is read, not delivered; see 'gatepost report'."`
-	Keep  Duration    `yaml:"keep" default:"400d" doc:"How long reports that were sent to us are kept."`
-	DMARC DMARCReport `yaml:"dmarc_aggregate" doc:"DMARC aggregate reports; not supported yet."`
-	TLS   TLSReport   `yaml:"tls" doc:"SMTP TLS reports; not supported yet."`
+	Inbox      []string    `yaml:"inbox" doc:"Addresses in our domains to which others send reports (the rua and ruf of _dmarc records, the rua of _smtp._tls). Mail to them is read, not delivered; see 'gatepost report'."`
+	Keep       Duration    `yaml:"keep" default:"400d" doc:"How long reports that were sent to us are kept."`
+	MaxReports int         `yaml:"max_reports" default:"100000" doc:"How many reports that were sent to us are kept at most. In a day all senders together may use a tenth of this, and one proven sender, or all mail that proves none, a fiftieth; more is not read and listed as refused."`
+	MaxRecords int         `yaml:"max_records" default:"2000000" doc:"How many records those reports may hold together, with the same shares for each day, and 2 KiB of mail read for each."`
+	DMARC      DMARCReport `yaml:"dmarc_aggregate" doc:"DMARC aggregate reports; not supported yet."`
+	TLS        TLSReport   `yaml:"tls" doc:"SMTP TLS reports; not supported yet."`
 }
 
 // DMARCReport is the sender of aggregate reports.

@@ -443,6 +443,8 @@ func (k *check) reports() {
 		seen[key] = i
 	}
 	k.positive("report.keep", int64(k.c.Report.Keep))
+	k.positive("report.max_reports", int64(k.c.Report.MaxReports))
+	k.positive("report.max_records", int64(k.c.Report.MaxRecords))
 }
 
 func (k *check) endpoints() {

@@ -28,6 +28,8 @@ type ReportQuestion struct {
 type ReportList struct {
 	Reports []inbox.Report `json:"reports"`
 	Unread  []inbox.Unread `json:"unread"`
+	// Refused is mail that was not read, for its sender had sent enough.
+	Refused []inbox.Refusal `json:"refused"`
 }
 
 // ReportAnswer is one report with its records, or one that could not be read.
@@ -73,7 +75,7 @@ func (g *Gateway) reportList(ctx context.Context, q ReportQuestion) (ReportList,
 			return ReportList{}, admin.Invalid("%v", err)
 		}
 	}
-	out := ReportList{Reports: []inbox.Report{}, Unread: []inbox.Unread{}}
+	out := ReportList{Reports: []inbox.Report{}, Unread: []inbox.Unread{}, Refused: []inbox.Refusal{}}
 	found, err := g.reports.List(ctx, f)
 	if errors.Is(err, inbox.ErrKind) {
 		return ReportList{}, admin.Invalid("--kind is dmarc, failure or tls, not %q", q.Kind)
@@ -86,7 +88,12 @@ func (g *Gateway) reportList(ctx context.Context, q ReportQuestion) (ReportList,
 		return out, nil // of what cannot be read neither is known
 	}
 	unread, err := g.reports.Unread(ctx, f.Since, q.Limit)
+	if err != nil {
+		return ReportList{}, err
+	}
 	out.Unread = append(out.Unread, unread...)
+	refused, err := g.reports.Refusals(ctx, f.Since, q.Limit)
+	out.Refused = append(out.Refused, refused...)
 	return out, err
 }
 

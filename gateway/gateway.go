@@ -124,7 +124,8 @@ func (g *Gateway) assemble(ctx context.Context, c *config.Loaded) error {
 	if err != nil {
 		return err
 	}
-	if g.reports, err = inbox.New(inbox.Options{Store: g.store, IDs: ids, Now: g.now, Logger: g.log}); err != nil {
+	if g.reports, err = inbox.New(inbox.Options{Store: g.store, IDs: ids, Now: g.now, Logger: g.log, Proven: reportSender,
+		Reports: int64(c.Report.MaxReports), Records: int64(c.Report.MaxRecords)}); err != nil {
 		return err
 	}
 	if g.tally, err = tally.New(tally.Options{Store: g.store, Now: g.now, Logger: g.log, Dropped: g.metrics.ReportDropped.Inc}); err != nil {

@@ -79,6 +79,8 @@ func needRestart(before, after *config.Config) []string {
 	note("metrics.address", before.Metrics != after.Metrics)
 	note("postmaster", before.Postmaster != after.Postmaster)
 	note("policy.quarantine.keep", before.Policy.Quarantine.Keep != after.Policy.Quarantine.Keep)
+	note("report.max_reports", before.Report.MaxReports != after.Report.MaxReports)
+	note("report.max_records", before.Report.MaxRecords != after.Report.MaxRecords)
 	b, a := before.Delivery, after.Delivery
 	note("delivery.expire", b.Expire != a.Expire)
 	note("delivery.warn_after", b.WarnAfter != a.WarnAfter)

@@ -2,7 +2,11 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 
+	"golang.org/x/net/publicsuffix"
+
+	"gatepost/gateway/intake"
 	"gatepost/mail"
 	"gatepost/queue"
 	"gatepost/report/inbox"
@@ -37,4 +41,33 @@ func (p *parts) consume(ctx context.Context, job queue.Job) []queue.Result {
 		results[i] = result
 	}
 	return results
+}
+
+// reportSender is the domain that mail to report.inbox is proven to come from,
+// without what stands below it, for names there cost their owner nothing: the
+// author's by DMARC, else of a signature, else of the reverse-path; "" where
+// nothing is proven.
+func reportSender(m *mail.Message) string {
+	var r intake.Record
+	if json.Unmarshal(m.Facts, &r) != nil {
+		return ""
+	}
+	f := r.Facts
+	sender := mail.Domain{}
+	if f.SPF.Value == "pass" {
+		sender = f.SPF.Domain
+	}
+	for _, s := range f.DKIM {
+		if s.Value == "pass" {
+			sender = s.Domain
+			break
+		}
+	}
+	if f.DMARC.Value == "pass" {
+		sender = f.From.Domain()
+	}
+	if d, err := publicsuffix.EffectiveTLDPlusOne(sender.String()); err == nil {
+		return d
+	}
+	return sender.String()
 }

@@ -70,7 +70,7 @@ func TestReportInbox(t *testing.T) {
 	checkAccount(t, s.gate)
 
 	out := s.mustRun("report", "list", "--since", "1d")
-	contains(t, out, "google.com", "Microsoft Corporation", "test.xmox.nl", "could not be read: 1", "there is no report in the message")
+	contains(t, out, "google.com", "good.test", "Microsoft Corporation", "test.xmox.nl", "could not be read: 1", "there is no report in the message")
 	if n := strings.Count(out, "google.com"); n != 1 {
 		t.Errorf("the same report is there %d times\n%s", n, out)
 	}
@@ -84,7 +84,7 @@ func TestReportInbox(t *testing.T) {
 	contains(t, s.mustRun("report", "show", list.Unread[0].ID), "reason     there is no report", "Subject: hello")
 	contains(t, s.mustRun("report", "list", "--kind", "tls"), "Microsoft Corporation", "100.0%")
 	sources := s.mustRun("report", "sources", "ueber.net", "--since", "9999d", "--no-names")
-	contains(t, sources, "1 reports, 5 messages, dmarc 100.0%", "google.com")
+	contains(t, sources, "1 reports, 5 messages, dmarc 100.0%", "google.com (good.test)")
 	for _, r := range list.Reports {
 		if r.Kind == "dmarc" {
 			contains(t, s.mustRun("report", "show", r.ID), "13488712042596170873", "ueber.net", "dkim=pass")
@@ -95,4 +95,27 @@ func TestReportInbox(t *testing.T) {
 			t.Errorf("gatepost %v: %s", wrong, out)
 		}
 	}
+}
+
+// A stranger who knew the address of the inbox could fill its tables in an
+// hour: what he sends beyond his share of a day is not opened.
+func TestReportFloodIsRefused(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "", func(vars map[string]string) {
+		vars["policy"] = "}\nreport: {inbox: [reports@example.test], max_reports: 100"
+	})
+	last := ""
+	for range 11 {
+		last = queuedID(t, send(t, fromWorld, s.mx, 250, "a@good.test", "reports@example.test", letter("a@good.test", "reports@example.test", "flood", "no report")))
+		s.settled()
+	}
+	s.traced(last, "consumed", "report refused: good.test sent 10 reports today")
+	contains(t, s.mustRun("report", "list"), "not read, for the sender had sent enough that day", "1 messages, good.test")
+	google := reportLetter(t, "mox/testdata/dmarc-reports/google.eml")
+	google = strings.Replace(google, "reports@good.test", "reports@nowhere.test", 1)
+	other := queuedID(t, send(t, fromWorld, s.mx, 250, "a@nowhere.test", "reports@example.test", google))
+	s.settled()
+	s.traced(other, "consumed", "report read: 1 new")
+	contains(t, s.mustRun("report", "list"), "google.com", "unproven")
+	checkAccount(t, s.gate)
 }

@@ -58,22 +58,23 @@ func (c reportListCommand) Run(a *app) error {
 }
 
 func reportListText(w io.Writer, list gateway.ReportList) {
-	if len(list.Reports)+len(list.Unread) == 0 {
+	if len(list.Reports)+len(list.Unread)+len(list.Refused) == 0 {
 		fmt.Fprintln(w, "no reports; they come to the addresses of report.inbox, and --since says how far back to look")
 		return
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(list.Reports) > 0 {
-		fmt.Fprintln(t, "ID\tKIND\tDOMAIN\tREPORTER\tBEGIN\tEND\tRECORDS\tCOUNT\tPASS")
+		fmt.Fprintln(t, "ID\tKIND\tDOMAIN\tREPORTER\tSENT BY\tBEGIN\tEND\tRECORDS\tCOUNT\tPASS")
 	}
 	for _, r := range list.Reports {
 		passed := percent(r.Passed, r.Messages)
 		if r.Kind == "failure" {
 			passed = "-"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", r.ID, r.Kind, r.Domain, mail.SafeText(r.Org, 40), minute(r.Begin), minute(r.End), r.Records, r.Messages, passed)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", r.ID, r.Kind, r.Domain, mail.SafeText(r.Org, 40), orUnproven(r.Proven), minute(r.Begin), minute(r.End), r.Records, r.Messages, passed)
 	}
 	t.Flush()
+	refusedText(w, list.Refused)
 	if len(list.Unread) == 0 {
 		return
 	}
@@ -83,6 +84,28 @@ func reportListText(w io.Writer, list gateway.ReportList) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", u.ID, minute(u.Received), mail.SafeText(u.Sender, 60), mail.SafeText(u.Name, 60), u.Reason)
 	}
 	t.Flush()
+}
+
+// refusedText says who sent more than is read in a day.
+func refusedText(w io.Writer, list []inbox.Refusal) {
+	if len(list) > 0 {
+		fmt.Fprintln(w, "\nnot read, for the sender had sent enough that day (report.max_reports, report.max_records):")
+	}
+	for _, r := range list {
+		who := orUnproven(r.Sender)
+		if who == "*" {
+			who = "all senders together"
+		}
+		fmt.Fprintf(w, "%s: %d messages, %s\n", r.Day, r.Messages, who)
+	}
+}
+
+// orUnproven is the sender that mail proved.
+func orUnproven(sender string) string {
+	if sender == "" {
+		return "unproven"
+	}
+	return sender
 }
 
 func minute(t time.Time) string { return t.UTC().Format("2006-01-02T15:04") }
@@ -116,8 +139,8 @@ func reportShowText(w io.Writer, x gateway.ReportAnswer) {
 	r := x.Report
 	fmt.Fprintf(w, "report     %s\nkind       %s\ndomain     %s\nreporter   %s\nreport id  %s\ntime       %s to %s\n",
 		r.ID, r.Kind, r.Domain, r.Org, r.ReportID, r.Begin.Format(time.RFC3339), r.End.Format(time.RFC3339))
-	fmt.Fprintf(w, "message    %s from %s, received %s\ncount      %d, passed %d (%s)\ndetail     %s\n",
-		r.Message, r.Sender, r.Received.Format(time.RFC3339), r.Messages, r.Passed, percent(r.Passed, r.Messages), r.Detail)
+	fmt.Fprintf(w, "message    %s from %s (%s), received %s\ncount      %d, passed %d (%s)\ndetail     %s\n",
+		r.Message, r.Sender, orUnproven(r.Proven), r.Received.Format(time.RFC3339), r.Messages, r.Passed, percent(r.Passed, r.Messages), r.Detail)
 	if len(x.Records) == 0 {
 		return
 	}
@@ -193,6 +216,9 @@ func sourcesText(w io.Writer, s inbox.Sources) {
 	fmt.Fprintf(w, "%s since %s: %d reports, %d messages, dmarc %s, dkim %s, spf %s, quarantined %d, rejected %d\n\n", s.Domain, minute(s.Since), s.Reports,
 		s.Total.Messages, percent(s.Total.DMARC, s.Total.Messages), percent(s.Total.DKIM, s.Total.Messages), percent(s.Total.SPF, s.Total.Messages),
 		s.Total.Quarantine, s.Total.Reject)
+	if s.Unproven > 0 {
+		fmt.Fprintf(w, "%d of the reports came in mail that proves no sender; anyone can have made them up\n\n", s.Unproven)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SOURCE\tNAME\tMESSAGES\tDMARC\tDKIM\tSPF\tQUARANTINED\tREJECTED\tREPORTERS")
 	for _, x := range s.Sources {

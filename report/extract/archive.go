@@ -9,20 +9,37 @@ import (
 	"io"
 )
 
-// gzip takes the first member of a file; what stands behind it is padding
-// that some reporters add.
+// gzip takes the members of a file; what stands behind them is padding that
+// some reporters add.
 func (w *walker) gzip(name string, b []byte) {
 	if int64(len(b)) > w.limits.Compressed {
 		w.add(Document{Kind: kindOf(name), Name: name, Err: refuse("the archive is larger than %d octets", w.limits.Compressed)})
 		return
 	}
-	z, err := gzip.NewReader(bytes.NewReader(b))
+	in := bytes.NewReader(b)
+	z, err := gzip.NewReader(in)
 	if err != nil {
 		w.add(Document{Kind: kindOf(name), Name: name, Err: refuse("the gzip file is broken")})
 		return
 	}
 	z.Multistream(false)
-	w.unpacked(name, z, int64(len(b)))
+	w.unpacked(name, &members{in, z}, int64(len(b)))
+}
+
+// members reads the members of a gzip file one after the other (RFC 1952
+// section 2.2), up to what is none.
+type members struct {
+	in *bytes.Reader // gzip reads no octet too many from it
+	z  *gzip.Reader
+}
+
+func (m *members) Read(p []byte) (int, error) {
+	n, err := m.z.Read(p)
+	if err == io.EOF && m.z.Reset(m.in) == nil {
+		m.z.Multistream(false)
+		err = nil
+	}
+	return n, err
 }
 
 // zip takes every file of an archive.

@@ -35,6 +35,7 @@ type Found struct {
 	MessageID string
 	From      string // the field, as it stands
 	Documents []Document
+	Unpacked  int64 // octets that archives became
 }
 
 // walker goes through one message.
@@ -59,7 +60,9 @@ func Message(r io.Reader, limits Limits) (Found, error) {
 	w := &walker{limits: limits, budget: limits.Uncompressed}
 	h, body := split(b)
 	w.found.MessageID, w.found.From = h["message-id"], h["from"]
-	if err := w.part(h, body, 0); err != nil {
+	err = w.part(h, body, 0)
+	w.found.Unpacked = limits.Uncompressed - w.budget
+	if err != nil {
 		return w.found, err
 	}
 	if len(w.found.Documents) == 0 {

@@ -20,6 +20,9 @@ const (
 	maxSender = 300
 )
 
+// unreadShare is the part of Options.Unread that one sender may have.
+const unreadShare = 4
+
 // Inbox reads messages. It is safe for concurrent use.
 type Inbox struct{ o Options }
 
@@ -42,6 +45,11 @@ func New(o Options) (*Inbox, error) {
 			*f.field = f.value
 		}
 	}
+	if o.Proven == nil {
+		o.Proven = func(*mail.Message) string { return "" }
+	}
+	o.Sender = o.Sender.share(o.Reports, o.Records, shareOfSender)
+	o.Daily = o.Daily.share(o.Reports, o.Records, shareOfAll)
 	return &Inbox{o}, nil
 }
 
@@ -50,10 +58,15 @@ type Summary struct {
 	Stored     int
 	Duplicates int
 	Unread     []string // reasons
+	Refused    string   // why the message was not opened
+	used       Allowance
 }
 
 // String is the summary in one line.
 func (s Summary) String() string {
+	if s.Refused != "" {
+		return "report refused: " + s.Refused
+	}
 	line := fmt.Sprintf("report read: %d new, %d known", s.Stored, s.Duplicates)
 	if len(s.Unread) > 0 {
 		line += fmt.Sprintf(", %d unreadable: %s", len(s.Unread), s.Unread[0])
@@ -65,26 +78,36 @@ func (s Summary) String() string {
 // of ours, worth another try; whatever a stranger wrote is none. The same
 // message may come twice.
 func (x *Inbox) Consume(ctx context.Context, m *mail.Message) (Summary, error) {
+	sender := mail.SafeText(x.o.Proven(m), maxKey)
+	if reason, err := x.admit(ctx, sender); reason != "" || err != nil {
+		return Summary{Refused: reason}, err
+	}
 	found, err := x.extract(ctx, m)
 	reason, shown := reasonOf(err)
 	if err != nil && !shown {
 		return Summary{}, err
 	}
+	s := Summary{used: Allowance{Octets: m.Content.Size() + found.Unpacked}}
+	err = x.documents(ctx, m, found, sender, reason, &s)
+	return s, errors.Join(err, x.count(ctx, sender, s.used, 0))
+}
+
+// documents reads the files of a message; reason is why it has no more of them.
+func (x *Inbox) documents(ctx context.Context, m *mail.Message, found extract.Found, sender, reason string, s *Summary) error {
 	e := envelope{messageID: mail.SafeText(found.MessageID, maxKey), from: mail.SafeText(found.From, maxSender), received: x.o.Now()}
-	base := Unread{Message: m.ID, Received: e.received, Sender: e.from, Size: m.Content.Size()}
+	base := Unread{Message: m.ID, Received: e.received, Sender: e.from, Size: m.Content.Size(), Proven: sender}
 	if base.Sender == "" {
 		base.Sender = m.Envelope.From.String()
 	}
-	var s Summary
 	for i, d := range found.Documents {
-		if err := x.document(ctx, m, base, i, d, e, &s); err != nil {
-			return s, err
+		if err := x.document(ctx, m, base, i, d, e, s); err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		err = x.keep(ctx, m, base, len(found.Documents), reason, &s)
+	if reason != "" {
+		return x.keep(ctx, m, base, len(found.Documents), reason, s)
 	}
-	return s, err
+	return nil
 }
 
 func (x *Inbox) extract(ctx context.Context, m *mail.Message) (extract.Found, error) {
@@ -101,7 +124,7 @@ func (x *Inbox) document(ctx context.Context, m *mail.Message, base Unread, i in
 	base.Kind, base.Name = d.Kind, mail.SafeText(d.Name, maxKey)
 	entries, err := read(d, e)
 	if err == nil {
-		err = x.room(ctx, entries)
+		err = x.room(ctx, base.Proven, entries, s)
 	}
 	if reason, shown := reasonOf(err); shown {
 		return x.keep(ctx, m, base, i, reason, s)
@@ -110,11 +133,12 @@ func (x *Inbox) document(ctx context.Context, m *mail.Message, base Unread, i in
 		return err
 	}
 	for _, one := range entries {
-		one.Message, one.Received, one.Sender = m.ID, e.received, base.Sender
+		one.Message, one.Received, one.Sender, one.Proven = m.ID, e.received, base.Sender, base.Proven
 		stored, err := x.insert(ctx, one)
 		if err != nil {
 			return err
 		}
+		s.used.Reports, s.used.Records = s.used.Reports+1, s.used.Records+int64(len(one.rows))
 		if stored {
 			s.Stored++
 		} else {
@@ -124,18 +148,27 @@ func (x *Inbox) document(ctx context.Context, m *mail.Message, base Unread, i in
 	return nil
 }
 
-// room refuses what the tables have no place for. Two at once may both pass;
-// the bound is against floods, not exact.
-func (x *Inbox) room(ctx context.Context, entries []entry) error {
+// room refuses what the tables, or the sender's share of them, have no place
+// for. Two at once may both pass; the bound is against floods, not exact.
+func (x *Inbox) room(ctx context.Context, sender string, entries []entry, s *Summary) error {
 	var reports, records int64
 	if err := x.o.Store.Get(ctx, "SELECT COUNT(*), CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM report_in", nil, &reports, &records); err != nil {
 		return fmt.Errorf("count reports: %w", err)
 	}
+	more := int64(0)
 	for _, e := range entries {
-		reports, records = reports+1, records+int64(len(e.rows))
+		more += int64(len(e.rows))
+	}
+	reports, records = reports+int64(len(entries)), records+more
+	u, err := x.usage(ctx, sender)
+	if err != nil {
+		return err
+	}
+	if rows := s.used.Records + more; u.own.Records+rows > x.o.Sender.Records || u.all.Records+rows > x.o.Daily.Records {
+		return &extract.Error{Reason: fmt.Sprintf("%d more records than %s may send today (report.max_records)", more, named(sender))}
 	}
 	if reports > x.o.Reports || records > x.o.Records {
-		return &extract.Error{Reason: fmt.Sprintf("no more room: %d reports with %d records are kept at most (see report.keep)", x.o.Reports, x.o.Records)}
+		return &extract.Error{Reason: fmt.Sprintf("no more room: %d reports with %d records are kept at most (report.max_reports, max_records, keep)", x.o.Reports, x.o.Records)}
 	}
 	return nil
 }
@@ -143,6 +176,7 @@ func (x *Inbox) room(ctx context.Context, entries []entry) error {
 // keep remembers what could not be read and lets go of the oldest.
 func (x *Inbox) keep(ctx context.Context, m *mail.Message, u Unread, part int, reason string, s *Summary) error {
 	s.Unread = append(s.Unread, reason)
+	s.used.Reports++
 	r, err := m.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("keep an unreadable report: %w", err)
@@ -152,9 +186,12 @@ func (x *Inbox) keep(ctx context.Context, m *mail.Message, u Unread, part int, r
 		return fmt.Errorf("keep an unreadable report: %w", err)
 	}
 	_, err = x.o.Store.Submit(ctx,
-		store.Statement{SQL: "INSERT INTO report_in_unread (id, message, part, kind, received, sender, name, reason, size, content)" +
-			" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message, part) DO NOTHING",
-			Args: []any{int64(x.o.IDs.Next()), int64(u.Message), part, string(u.Kind), u.Received.UnixMilli(), u.Sender, u.Name, reason, u.Size, u.Content}},
+		store.Statement{SQL: "INSERT INTO report_in_unread (id, message, part, kind, received, sender, name, reason, size, proven, content)" +
+			" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message, part) DO NOTHING",
+			Args: []any{int64(x.o.IDs.Next()), int64(u.Message), part, string(u.Kind), u.Received.UnixMilli(), u.Sender, u.Name, reason, u.Size, u.Proven, u.Content}},
+		// One sender cannot push out what others sent.
+		store.Statement{SQL: "DELETE FROM report_in_unread WHERE proven = ? AND id <= (SELECT id FROM report_in_unread WHERE proven = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+			Args: []any{u.Proven, u.Proven, max(x.o.Unread/unreadShare, 1)}},
 		store.Statement{SQL: "DELETE FROM report_in_unread WHERE id <= (SELECT id FROM report_in_unread ORDER BY id DESC LIMIT 1 OFFSET ?)", Args: []any{x.o.Unread}})
 	if err != nil {
 		return fmt.Errorf("keep an unreadable report: %w", err)

@@ -6,6 +6,11 @@
 //
 // The three kinds are DMARC aggregate reports, failure reports and SMTP TLS
 // reports. Anyone can send a report: what stands in it is what a stranger says.
-// Its numbers are bounded, its texts are made safe, its domain must be one that
-// could receive reports, and the tables have bounds of their own.
+// Its numbers are bounded and its texts are made safe. Reports about any domain
+// are taken, for the inbox may stand in the records of domains that are not in
+// the configuration. Each is kept with the domain that its mail was proven to
+// come from, so that a forged one hides no true one and is seen for what it is.
+//
+// The tables have bounds, and each day a sender may use a share of them only
+// (allowance.go): a stranger's flood costs the others nothing.
 package inbox

@@ -26,6 +26,8 @@ type rig struct {
 	store *store.Store
 	ids   *mail.IDSource
 	now   time.Time
+	// proven is what the messages prove to come from.
+	proven string
 }
 
 func each(t *testing.T, change func(*Options), test func(r *rig)) {
@@ -35,7 +37,7 @@ func each(t *testing.T, change func(*Options), test func(r *rig)) {
 		if r.ids, err = mail.NewIDSource(clock, rand.Reader); err != nil {
 			t.Fatal(err)
 		}
-		o := Options{Store: r.store, IDs: r.ids, Now: func() time.Time { return r.now }}
+		o := Options{Store: r.store, IDs: r.ids, Now: func() time.Time { return r.now }, Proven: func(*mail.Message) string { return r.proven }}
 		if change != nil {
 			change(&o)
 		}
@@ -102,12 +104,14 @@ func TestSources(t *testing.T) {
 		b := row{"192.0.2.2", 5, "reject", "fail", "fail", "example.com"}
 		sub := row{"2001:db8::1", 2, "quarantine", "fail", "pass", "sub.example.com"}
 		first := xmlLetter(xmlReport("google.com", "1", "example.com", a, b))
+		r.proven = "google.com"
 		if s := r.consume(first); s.Stored != 1 || s.Duplicates != 0 {
 			r.t.Fatalf("the first: %+v", s)
 		}
 		if s := r.consume(first); s.Stored != 0 || s.Duplicates != 1 {
 			r.t.Errorf("the same again: %+v", s)
 		}
+		r.proven = "yahooinc.com"
 		r.consume(xmlLetter(xmlReport("yahoo.com", "1", "example.com", b, sub)))
 		r.consume(xmlLetter(xmlReport("yahoo.com", "1", "example.net", a)))
 		got, err := r.Sources(r.t.Context(), domain(r.t, "example.com"), clock().Add(-30*24*time.Hour))
@@ -122,7 +126,7 @@ func TestSources(t *testing.T) {
 		for _, s := range got.Sources {
 			text = append(text, fmt.Sprint(s.Source, " ", s.Messages, " ", s.DMARC, " ", s.Reject, " ", s.Orgs))
 		}
-		want := "192.0.2.1 20 20 0 [google.com yahoo.com]; 192.0.2.2 10 0 10 [google.com yahoo.com]; 2001:db8::1 2 2 0 [yahoo.com]"
+		want := "192.0.2.1 20 20 0 [google.com yahoo.com (yahooinc.com)]; 192.0.2.2 10 0 10 [google.com yahoo.com (yahooinc.com)]; 2001:db8::1 2 2 0 [yahoo.com (yahooinc.com)]"
 		if strings.Join(text, "; ") != want {
 			r.t.Errorf("sources %q,\nwant %q", strings.Join(text, "; "), want)
 		}
@@ -309,6 +313,7 @@ func TestExpire(t *testing.T) {
 func TestBounds(t *testing.T) {
 	each(t, func(o *Options) { o.Reports, o.Records, o.Unread, o.Content = 3, 10, 2, 30 }, func(r *rig) {
 		for i, want := range []struct{ rows, stored int }{{4, 1}, {6, 1}, {1, 0}, {0, 1}, {0, 0}} {
+			r.proven = fmt.Sprintf("reporter%d.example", i)
 			s := r.consume(xmlLetter(xmlReport("google.com", fmt.Sprint(i), "example.com", rowsOf(want.rows)...)))
 			if s.Stored != want.stored || want.stored == 0 && !strings.Contains(s.String(), "no more room") {
 				r.t.Errorf("report %d with %d records: %s", i, want.rows, s)

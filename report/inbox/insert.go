@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	insertReport = "INSERT INTO report_in (id, message, kind, org, report_id, domain, part, begins, ends, received, sender, records, messages, passed, complete, detail)" +
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, org, report_id, domain, part) DO NOTHING"
+	insertReport = "INSERT INTO report_in (id, message, kind, org, report_id, domain, part, begins, ends, received, sender, records, messages, passed, complete, proven, detail)" +
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, org, report_id, domain, part, proven) DO NOTHING"
 	insertRecord = "INSERT INTO report_in_record (report, n, source, header_from, messages, disposition, dkim, spf, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
@@ -62,7 +62,7 @@ func (e entry) args(complete bool) []any {
 		done = 1
 	}
 	return []any{int64(e.ID), int64(e.Message), string(e.Kind), e.Org, e.ReportID, e.Domain, e.Part, e.Begin.UnixMilli(), e.End.UnixMilli(),
-		e.Received.UnixMilli(), e.Sender, len(e.rows), e.Messages, e.Passed, done, []byte(e.Detail)}
+		e.Received.UnixMilli(), e.Sender, len(e.rows), e.Messages, e.Passed, done, e.Proven, []byte(e.Detail)}
 }
 
 func statements(id mail.ID, from int, rows []Record) []store.Statement {
@@ -77,8 +77,8 @@ func statements(id mail.ID, from int, rows []Record) []store.Statement {
 // earlier try with this message or long ago, is removed.
 func (x *Inbox) known(ctx context.Context, e entry) (bool, error) {
 	var id, message, received, complete int64
-	err := x.o.Store.Get(ctx, "SELECT id, message, received, complete FROM report_in WHERE kind = ? AND org = ? AND report_id = ? AND domain = ? AND part = ?",
-		[]any{string(e.Kind), e.Org, e.ReportID, e.Domain, e.Part}, &id, &message, &received, &complete)
+	err := x.o.Store.Get(ctx, "SELECT id, message, received, complete FROM report_in WHERE kind = ? AND org = ? AND report_id = ? AND domain = ? AND part = ? AND proven = ?",
+		[]any{string(e.Kind), e.Org, e.ReportID, e.Domain, e.Part, e.Proven}, &id, &message, &received, &complete)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return false, nil
@@ -138,7 +138,8 @@ func (x *Inbox) Expire(ctx context.Context, before time.Time) error {
 			break
 		}
 	}
-	_, err := x.o.Store.Submit(ctx, store.Statement{SQL: "DELETE FROM report_in_unread WHERE received < ?", Args: []any{before.UnixMilli()}})
+	_, err := x.o.Store.Submit(ctx, store.Statement{SQL: "DELETE FROM report_in_unread WHERE received < ?", Args: []any{before.UnixMilli()}},
+		store.Statement{SQL: "DELETE FROM report_in_day WHERE day < ?", Args: []any{dayOf(x.o.Now()) - refusalDays}})
 	if err != nil {
 		return fmt.Errorf("expire reports: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"gatepost/mail"
@@ -28,7 +29,7 @@ type Filter struct {
 	Limit  int
 }
 
-const reportColumns = "SELECT id, message, kind, org, report_id, domain, part, begins, ends, received, sender, records, messages, passed, detail FROM report_in"
+const reportColumns = "SELECT id, message, kind, org, report_id, domain, part, begins, ends, received, sender, records, messages, passed, proven, detail FROM report_in"
 
 // List gives reports, the latest first.
 func (x *Inbox) List(ctx context.Context, f Filter) ([]Report, error) {
@@ -57,7 +58,7 @@ func scanReport(scan func(...any) error) (Report, error) {
 		kind                              string
 		part, records                     int64
 		detail                            []byte
-		err                               = scan(&id, &message, &kind, &r.Org, &r.ReportID, &r.Domain, &part, &begin, &end, &received, &r.Sender, &records, &r.Messages, &r.Passed, &detail)
+		err                               = scan(&id, &message, &kind, &r.Org, &r.ReportID, &r.Domain, &part, &begin, &end, &received, &r.Sender, &records, &r.Messages, &r.Passed, &r.Proven, &detail)
 	)
 	r.ID, r.Message, r.Kind, r.Part, r.Records, r.Detail = mail.ID(id), mail.ID(message), extract.Kind(kind), int(part), int(records), detail
 	r.Begin, r.End, r.Received = time.UnixMilli(begin).UTC(), time.UnixMilli(end).UTC(), time.UnixMilli(received).UTC()
@@ -94,7 +95,7 @@ func (x *Inbox) Show(ctx context.Context, id mail.ID, limit int) (Report, []Reco
 	return r, rows, nil
 }
 
-const unreadColumns = "SELECT id, message, kind, received, sender, name, reason, size FROM report_in_unread"
+const unreadColumns = "SELECT id, message, kind, received, sender, proven, name, reason, size FROM report_in_unread"
 
 // Unread lists what could not be read, the latest first, without its content.
 func (x *Inbox) Unread(ctx context.Context, since time.Time, limit int) ([]Unread, error) {
@@ -114,7 +115,7 @@ func scanUnread(scan func(...any) error) (Unread, error) {
 	var u Unread
 	var id, message, received int64
 	var kind string
-	err := scan(&id, &message, &kind, &received, &u.Sender, &u.Name, &u.Reason, &u.Size)
+	err := scan(&id, &message, &kind, &received, &u.Sender, &u.Proven, &u.Name, &u.Reason, &u.Size)
 	u.ID, u.Message, u.Kind, u.Received = mail.ID(id), mail.ID(message), extract.Kind(kind), time.UnixMilli(received).UTC()
 	return u, err
 }
@@ -167,8 +168,8 @@ type Source struct {
 	Source string `json:"source"`
 	Name   string `json:"name,omitempty"` // reverse DNS, where somebody looks it up
 	Figures
-	Orgs []string  `json:"reporters"`
-	Last time.Time `json:"last"` // end of the latest report
+	Orgs []string  `json:"reporters"` // with who really sent, where that is another
+	Last time.Time `json:"last"`      // end of the latest report
 }
 
 // Sources is who sends as a domain by the aggregate reports about it.
@@ -176,8 +177,11 @@ type Sources struct {
 	Domain  string    `json:"domain"`
 	Since   time.Time `json:"since"`
 	Reports int64     `json:"reports"`
-	Total   Figures   `json:"total"`
-	Sources []Source  `json:"sources"` // most messages first
+	// Unproven of Reports came in mail that proves no sender: anyone can have
+	// made them up.
+	Unproven int64    `json:"unproven"`
+	Total    Figures  `json:"total"`
+	Sources  []Source `json:"sources"` // most messages first
 	// More tells that only the largest sources are there; Total is of all.
 	More bool `json:"more,omitempty"`
 }
@@ -202,17 +206,17 @@ func (x *Inbox) Sources(ctx context.Context, domain mail.Domain, since time.Time
 	out := Sources{Domain: domain.String(), Since: since.UTC(), Sources: []Source{}}
 	where := []any{since.UnixMilli(), domain.String(), domain.String()}
 	t := &out.Total
-	err := x.o.Store.Get(ctx, "SELECT COUNT(DISTINCT r.id),"+figures+ofDomain, where,
-		&out.Reports, &t.Messages, &t.DMARC, &t.DKIM, &t.SPF, &t.Quarantine, &t.Reject)
+	err := x.o.Store.Get(ctx, "SELECT COUNT(DISTINCT r.id), COUNT(DISTINCT CASE WHEN r.proven = '' THEN r.id END),"+figures+ofDomain, where,
+		&out.Reports, &out.Unproven, &t.Messages, &t.DMARC, &t.DKIM, &t.SPF, &t.Quarantine, &t.Reject)
 	if err != nil {
 		return Sources{}, fmt.Errorf("count messages in reports: %w", err)
 	}
 	bySource, groups := map[string]*Source{}, 0
 	err = x.o.Store.Select(ctx, func(scan func(...any) error) error {
-		var source, org string
+		var source, org, proven string
 		var g Figures
 		var last int64
-		if err := scan(&source, &org, &last, &g.Messages, &g.DMARC, &g.DKIM, &g.SPF, &g.Quarantine, &g.Reject); err != nil {
+		if err := scan(&source, &org, &proven, &last, &g.Messages, &g.DMARC, &g.DKIM, &g.SPF, &g.Quarantine, &g.Reject); err != nil {
 			return err
 		}
 		s := bySource[source]
@@ -222,12 +226,12 @@ func (x *Inbox) Sources(ctx context.Context, domain mail.Domain, since time.Time
 		}
 		groups++
 		s.add(g)
-		s.Orgs = append(s.Orgs, org)
+		s.Orgs = append(s.Orgs, reporter(org, proven))
 		if at := time.UnixMilli(last).UTC(); at.After(s.Last) {
 			s.Last = at
 		}
 		return nil
-	}, "SELECT w.source, r.org, MAX(r.ends),"+figures+ofDomain+" GROUP BY w.source, r.org ORDER BY SUM(w.messages) DESC, w.source, r.org LIMIT ?",
+	}, "SELECT w.source, r.org, r.proven, MAX(r.ends),"+figures+ofDomain+" GROUP BY w.source, r.org, r.proven ORDER BY SUM(w.messages) DESC, w.source, r.org, r.proven LIMIT ?",
 		append(where, groupLimit)...)
 	if err != nil {
 		return Sources{}, fmt.Errorf("group messages in reports: %w", err)
@@ -238,4 +242,16 @@ func (x *Inbox) Sources(ctx context.Context, domain mail.Domain, since time.Time
 	}
 	slices.SortStableFunc(out.Sources, func(a, b Source) int { return cmp.Compare(b.Messages, a.Messages) })
 	return out, nil
+}
+
+// reporter is the name that a report gives its maker, which is a stranger's
+// word, and who sent it.
+func reporter(org, proven string) string {
+	switch {
+	case proven == "":
+		return org + " (unproven)"
+	case strings.EqualFold(org, proven):
+		return org
+	}
+	return org + " (" + proven + ")"
 }

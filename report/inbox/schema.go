@@ -3,7 +3,10 @@ package inbox
 import "gatepost/store"
 
 // Schema is the tables of reports that were sent to us. A report is unique by
-// its key columns; complete is 0 while its records are being written.
+// its key columns; complete is 0 while its records are being written. proven is
+// the sender whom the mail proved, a part of the key: who forges a reporter's
+// name must not make his report the known one. report_in_day counts what each
+// sender has used of his allowance.
 var Schema = store.Schema{Name: "report_in", Steps: []string{`
 CREATE TABLE report_in (
 	id {{key}},
@@ -50,4 +53,17 @@ CREATE TABLE report_in_unread (
 	size {{int}},
 	content {{bytes}}
 ) {{strict}};
-CREATE UNIQUE INDEX report_in_unread_message ON report_in_unread (message, part)`}}
+CREATE UNIQUE INDEX report_in_unread_message ON report_in_unread (message, part)`, `
+ALTER TABLE report_in ADD COLUMN proven {{text}} DEFAULT '';
+ALTER TABLE report_in_unread ADD COLUMN proven {{text}} DEFAULT '';
+DROP INDEX report_in_key;
+CREATE UNIQUE INDEX report_in_key ON report_in (kind, org, report_id, domain, part, proven);
+CREATE TABLE report_in_day (
+	day {{int}},
+	sender {{text}},
+	reports {{int}},
+	records {{int}},
+	octets {{int}},
+	refused {{int}},
+	PRIMARY KEY (day, sender)
+) {{rowless}}`}}

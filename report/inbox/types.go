@@ -23,11 +23,18 @@ type IDs interface{ Next() mail.ID }
 
 // Options is everything that the inbox is told. Zero bounds mean the defaults.
 type Options struct {
-	Store   Store // opened with Schema
-	IDs     IDs
-	Now     func() time.Time // default: time.Now
-	Logger  *slog.Logger
-	Limits  extract.Limits
+	Store  Store // opened with Schema
+	IDs    IDs
+	Now    func() time.Time // default: time.Now
+	Logger *slog.Logger
+	Limits extract.Limits
+	// Proven is the domain that a message is proven to come from, "" where it
+	// proves none; default: "" for all.
+	Proven func(*mail.Message) string
+	// Sender and Daily are what one sender and all together may use of the
+	// tables in a day; default: a fiftieth and a tenth.
+	Sender, Daily Allowance
+
 	Reports int64 // kept at most
 	Records int64 // of all reports together
 	Unread  int64 // messages that could not be read, kept at most
@@ -55,6 +62,7 @@ type Report struct {
 	End      time.Time    `json:"end"`
 	Received time.Time    `json:"received"`
 	Sender   string       `json:"sender"`
+	Proven   string       `json:"proven,omitempty"` // domain that the mail proved to come from
 	// Records counts the records, Messages what they count together: messages,
 	// of TLS reports sessions. Passed of them passed DMARC, or were encrypted.
 	Records  int             `json:"records"`
@@ -82,7 +90,8 @@ type Unread struct {
 	Kind     extract.Kind `json:"kind,omitempty"` // what it claimed to be
 	Received time.Time    `json:"received"`
 	Sender   string       `json:"sender"`
-	Name     string       `json:"name,omitempty"` // of the file
+	Proven   string       `json:"proven,omitempty"` // domain that the mail proved to come from
+	Name     string       `json:"name,omitempty"`   // of the file
 	Reason   string       `json:"reason"`
 	Size     int64        `json:"size"`              // of the message
 	Content  []byte       `json:"content,omitempty"` // its beginning
