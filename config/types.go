@@ -266,6 +266,7 @@ type Rotation struct {
 // Policy says how mail of the mx role is judged.
 type Policy struct {
 	Mode         string         `yaml:"mode" default:"enforce" values:"monitor|enforce" doc:"monitor: judge, stamp and log, never act."`
+	BadFrom      string         `yaml:"bad_from" default:"reject" values:"reject|quarantine" doc:"What happens to mail of strangers whose From field is not exactly one address, so that nobody can be judged: 550 5.7.1, or held for a look. Relay clients are always refused."`
 	SPF          SPFPolicy      `yaml:"spf" doc:"What an SPF result alone does."`
 	DKIM         DKIMPolicy     `yaml:"dkim" doc:"Which signatures count."`
 	DMARC        DMARCPolicy    `yaml:"dmarc" doc:"What DMARC does."`

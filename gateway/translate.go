@@ -83,6 +83,7 @@ func policyOptions(c *config.Config) policy.Options {
 		Mode:       p.Mode,
 		Postmaster: addressOf(c.Postmaster),
 		Inboxes:    inboxes(c),
+		BadFrom:    p.BadFrom,
 		SPF:        policy.SPF{Fail: p.SPF.Fail, SoftFail: p.SPF.Softfail},
 		DMARC: policy.DMARC{
 			Enabled: p.DMARC.Enabled, HonorPct: p.DMARC.HonorPct, EnforcePercent: p.DMARC.EnforcePercent,

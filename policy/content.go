@@ -60,13 +60,18 @@ func (e *Engine) headerLimits(j *judgement) finding {
 
 // fromShape wants one author: two From fields, or two addresses, let the
 // recipient see another author than the one that was judged (RFC 5322 section
-// 3.6.2 allows several addresses; RFC 9989 section 11.5 warns of them).
+// 3.6.2 allows several addresses; RFC 9989 section 11.5 warns of them). A relay
+// client is always refused: nobody can vouch for such a field.
 func (e *Engine) fromShape(j *judgement) finding {
 	reason := j.facts.FromError
 	if reason == "" {
 		return finding{}
 	}
-	return finding{action: Reject, final: true, reason: "header From: " + reason,
+	action := Reject
+	if j.session.Role == mail.RoleMX {
+		action = e.badFrom
+	}
+	return finding{action: action, final: action == Reject, reason: "header From: " + reason,
 		reply: mail.ReplyBadFrom.WithText(fmt.Sprintf("From field must hold exactly one address, but there is %s", reason))}
 }
 

@@ -216,3 +216,42 @@ func TestExplainGoesOnAfterARefusal(t *testing.T) {
 		t.Errorf("got %+v", x)
 	}
 }
+
+// policy.bad_from: quarantine holds mail of strangers without one author; what
+// is worse still counts, and a relay client is refused whatever stands there.
+func TestBadFromIsHeldOnMXOnly(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		session Session
+		from    string
+		change  func(*Options, *proofs)
+		want    Action
+		rule    string
+	}{
+		{"two authors", stranger(), "From: a@author.example, b@author.example\r\n", nil, Quarantine, "from-shape"},
+		{"nobody", stranger(), "Subject: x\r\n", nil, Quarantine, "from-shape"},
+		{"SPF alone rejects", stranger(), "From: a@author.example, b@author.example\r\n", func(o *Options, p *proofs) {
+			o.SPF.Fail, p.spf = "reject", spfResult(t, "fail", "author.example")
+		}, Reject, "spf"},
+		{"one author", stranger(), "From: a@author.example\r\n", nil, Accept, ""},
+		{"relay client", client("exchange"), "From: a@example.com, b@example.com\r\n", nil, Reject, "from-shape"},
+		{"user", Session{Role: mail.RoleRelay, User: "crm"}, "Subject: x\r\n", nil, Reject, "from-shape"},
+	} {
+		p := &proofs{spf: spfResult(t, "pass", "author.example"), dmarc: dmarc.Result{Value: "none"}}
+		o := options(t, p)
+		o.BadFrom = "quarantine"
+		if c.change != nil {
+			c.change(&o, p)
+		}
+		f, v, vouched := engine(t, o).Content(t.Context(), c.session, mail.Envelope{}, header(t, c.from), mail.MemoryBody(nil))
+		if v.Action != c.want || v.Rule != c.rule || !vouched.IsZero() {
+			t.Errorf("%s: %+v\n%+v", c.name, v, f.Steps)
+		}
+		sameAgain(t, o, c.session, f, v)
+	}
+	o := options(t, &proofs{})
+	o.BadFrom = "tag"
+	if _, err := New(o); err == nil {
+		t.Error("tag is taken: nobody would be judged, and the mail delivered")
+	}
+}

@@ -18,6 +18,7 @@ type Engine struct {
 	domains    map[mail.Domain]*recipients
 	clients    map[string]*relayClient
 	users      map[string]*identity
+	badFrom    Action
 	spf        spfActions
 	dmarc      dmarcActions
 	sealers    map[mail.Domain]bool

@@ -35,8 +35,11 @@ type Options struct {
 	Domains      []Domain       // domains
 	RelayClients []RelayClient
 	Users        []User
-	SPF          SPF
-	DMARC        DMARC
+	// BadFrom is what happens to mail of strangers that has not exactly one
+	// author: reject (default) or quarantine.
+	BadFrom string
+	SPF     SPF
+	DMARC   DMARC
 	// TrustedSealers is policy.arc.trusted_sealers: domains in d= of ARC-Seal
 	// whose findings are believed.
 	TrustedSealers []string

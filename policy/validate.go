@@ -49,6 +49,7 @@ func New(o Options) (*Engine, error) {
 	if e.now == nil {
 		e.now = time.Now
 	}
+	e.badFrom = Action(p.choice("policy.bad_from", o.BadFrom, "reject", "quarantine"))
 	e.spf = p.spf(o.SPF)
 	e.dmarc = p.dmarc(o.DMARC)
 	e.overrides = p.overrides(o.Overrides, e.now())
