@@ -228,6 +228,9 @@ func TestCheckFile(t *testing.T) {
 		{"bad password hash", "listeners: [{name: in, address: ':2525', role: mx}]\nusers: [{name: u, password_hash: '$argon2id$v=19$m=9999999999,t=1,p=1$YWJj$YWJj'}]", "users[0].password_hash"},
 		{"bad key file", "listeners: [{name: in, address: ':2525', role: mx}]\ndkim: {keys: [{domain: a.test, selector: s, file: DIR/x.pem}]}", "dkim.keys[0].file"},
 		{"retry too fast", "listeners: [{name: in, address: ':2525', role: mx}]\ndelivery: {retry: [500ms]}", "delivery.retry[0]: want at least 1s"},
+		{"seal of a key that cannot be", "listeners: [{name: in, address: ':2525', role: mx}]\npolicy: {arc: {seal: {domain: test}}}", "policy.arc.seal.domain: expected the domain of a key"},
+		{"seal over the chain", "listeners: [{name: in, address: ':2525', role: mx}]\npolicy: {arc: {seal: {domain: a.test, headers: [From, ARC-Seal]}}}", "policy.arc.seal.headers[1]: ARC-Seal must not be signed"},
+		{"two proofs of a forwarder", "listeners: [{name: in, address: ':2525', role: mx}]\npolicy: {overrides: [{from: a.test, forwarder: {arc: b.test, dkim: b.test}, until: 2026-12-01, note: x}]}", "policy.overrides[0].forwarder: an override needs one proof"},
 		{"unknown CA file", "listeners: [{name: in, address: ':2525', role: mx}]\nnext_hops: [{name: n, urls: ['smtp://a:25'], tls: {policy: verify, ca: DIR/x.pem}}]", "next_hops[0].tls.ca"},
 	}
 	for _, tt := range tests {
