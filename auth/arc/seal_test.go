@@ -120,11 +120,13 @@ func TestEndOfChain(t *testing.T) {
 		message  string
 		instance int
 	}{
-		"broken":          {broken, 3},
-		"a gap":           {strings.Replace(message, "ARC-Seal: i=1", "ARC-Seal: i=7", 1), 8},
-		"no instance":     {"ARC-Seal: i=x; cv=fail\r\n" + plain, 1},
-		"results only":    {"ARC-Authentication-Results: i=4; x\r\n" + plain, 5},
-		"fail further up": {strings.Replace(message, "cv=none", "cv=fail", 1), 3},
+		"broken":                       {broken, 3},
+		"a gap":                        {strings.Replace(message, "ARC-Seal: i=1", "ARC-Seal: i=7", 1), 8},
+		"no instance":                  {"ARC-Seal: i=x; cv=fail\r\n" + plain, 1},
+		"results only":                 {"ARC-Authentication-Results: i=4; x\r\n" + plain, 5},
+		"an older one ended, in front": {"ARC-Seal: i=1; cv=fail\r\nARC-Seal: i=2; cv=pass\r\n" + plain, 3},
+		"cv= in another field":         {"ARC-Message-Signature: i=2; cv=fail\r\nARC-Seal: i=2; cv=pass\r\n" + plain, 3},
+		"fail further up":              {strings.Replace(message, "cv=none", "cv=fail", 1), 3},
 	} {
 		sealed := f.forward(t, c.message, nil)
 		checkLines(t, sealed)
