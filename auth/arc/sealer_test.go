@@ -123,6 +123,11 @@ func TestSetsAreKept(t *testing.T) {
 	if other, _ := b.seal(t, s, judged(2, plain), Result{}); other == first {
 		t.Error("another message has its set")
 	}
+	other := strings.Replace(plain, "Text.", "Other text.", 1) // as if it were re-encoded
+	m := judged(1, other)
+	if fields, _, err := s.Seal(t.Context(), m, "7bit", Result{}, m.Open); err != nil || strings.HasPrefix(first, string(fields)) {
+		t.Errorf("another form has its set: %v", err)
+	}
 	for range 2 {
 		if text, name := b.seal(t, s, judged(3, plain), Result{Value: Fail, Temporary: true, Reason: "key x\nSERVFAIL"}); name != "" || strings.Contains(text, "ARC-") {
 			t.Errorf("sealed by %s", name)
@@ -132,7 +137,7 @@ func TestSetsAreKept(t *testing.T) {
 		t.Error(log)
 	}
 	b.key(t, "gate.test", keyring.Ed25519, "e2")
-	if text, name := b.seal(t, s, judged(1, plain), Result{}); name != "gate.test/e2" || verify(t, b.zone, text).Value != Pass {
+	if text, name := b.seal(t, s, judged(1, plain), Result{}); name != "gate.test/e2" || text == first || verify(t, b.zone, text).Value != Pass {
 		t.Errorf("sealed by %s", name)
 	}
 }
