@@ -23,6 +23,10 @@ type AcceptOptions struct {
 	// after Keep (default: Options.Keep) unless somebody releases it.
 	Hold string
 	Keep time.Duration
+	// With is committed with the message: all or nothing. Where a statement
+	// marked Must changes no row, nothing is accepted and the error is
+	// store.ErrConflict.
+	With []store.Statement
 }
 
 // Accept makes m durable. It returns nil only when the whole message and its

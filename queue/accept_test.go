@@ -309,3 +309,34 @@ func TestOwnedMailTakesOneCommit(t *testing.T) {
 		}
 	})
 }
+
+// What is to be committed with a message is, or nothing is.
+func TestAcceptWithStatements(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		q := r.make()
+		rows := func(table, column string, value any) (n int64) {
+			t.Helper()
+			if err := r.store.Get(context.Background(), "SELECT COUNT(*) FROM "+table+" WHERE "+column+" = ?", []any{value}, &n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		insert := store.Statement{SQL: "INSERT INTO destination (dest, wake_at, fails, suspended, stamp) VALUES ('with', 0, 0, 0, 0) ON CONFLICT (dest) DO NOTHING", Must: true}
+		for i, want := range []error{nil, store.ErrConflict} {
+			m := r.message("bob@there.example")
+			if i == 1 {
+				m.Content = mail.MemoryBody(bytes.Repeat([]byte("long line\r\n"), 60_000)) // more than a chunk
+			}
+			err := q.Accept(context.Background(), m, AcceptOptions{With: []store.Statement{insert}})
+			if !errors.Is(err, want) || (err == nil) != (want == nil) {
+				t.Errorf("%d: %v, want %v", i, err, want)
+			}
+			if n := rows("message", "id", int64(m.ID)); n != int64(1-i) {
+				t.Errorf("%d: %d messages", i, n)
+			}
+			if n := rows("destination", "dest", "with"); n != 1 {
+				t.Errorf("%d: %d rows", i, n)
+			}
+		}
+	})
+}

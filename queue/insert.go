@@ -44,7 +44,7 @@ func (e *entry) statements(ctx context.Context) ([]store.Statement, error) {
 		out = append(out, trace.Record{ID: m.ID, At: now, From: m.Envelope.From,
 			Events: []trace.Event{{At: now, Kind: trace.KindHeld, Reason: e.options.Hold}}}.Statement())
 	}
-	return out, nil
+	return append(out, e.options.With...), nil
 }
 
 func (e *entry) recipientStatements() []store.Statement {
