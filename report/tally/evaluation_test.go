@@ -37,7 +37,7 @@ func noon() time.Time { return time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC) }
 // failing is a message that fails p=reject of example.com and was let in.
 func failing(t testing.TB) Message {
 	t.Helper()
-	record, err := dmarc.ParseRecord("v=DMARC1; p=reject; sp=quarantine; rua=mailto:d@example.com; fo=1:d; adkim=s")
+	record, err := dmarc.ParseRecord("v=DMARC1; p=reject; sp=quarantine; rua=mailto:d@example.com; ruf=mailto:f@example.com; fo=1:d; adkim=s")
 	if err != nil {
 		t.Fatal(err)
 	}
