@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,6 +80,16 @@ func TestMistakes(t *testing.T) {
 		{"report inbox is no address", small + "report: {inbox: ['@a.example']}\n", `report.inbox[0]: expected a mail address`},
 		{"report inbox of people", small + "report: {inbox: [Postmaster@a.example]}\n", `report.inbox[0]: mail to postmaster is for people`},
 		{"report inbox twice", small + "report: {inbox: [r@a.example, R@A.example]}\n", `report.inbox[1]: R@A.example is report.inbox[0] already`},
+		{"aggregate reports without a sender", small + "report: {dmarc_aggregate: {enabled: true}}\n", `report.dmarc_aggregate.from: needed when reports are sent`},
+		{"aggregate reports from nobody", small + "report:\n  dmarc_aggregate: {from: reports}\n", `test.yaml:4: report.dmarc_aggregate.from: expected a mail address`},
+		{"aggregate reports from an address literal", small + "report: {dmarc_aggregate: {from: 'a@[192.0.2.1]'}}\n", `report.dmarc_aggregate.from: expected a mail address`},
+		{"aggregate reports of nothing", small + "report: {dmarc_aggregate: {enabled: true, from: a@b.example, count: false}}\n", `report.dmarc_aggregate.count: reports are made of what is counted`},
+		{"aggregate reports without DMARC", small + "policy: {dmarc: {enabled: false}}\nreport: {dmarc_aggregate: {enabled: true, from: a@b.example}}\n", `report.dmarc_aggregate.enabled: policy.dmarc.enabled is false`},
+		{"aggregate reports, limits", small + "report: {dmarc_aggregate: {max_reports: 0}}\n", `report.dmarc_aggregate.max_reports: must be more than 0`},
+		{"aggregate reports, size", small + "report: {dmarc_aggregate: {max_size: 0}}\n", `report.dmarc_aggregate.max_size: must be more than 0`},
+		{"aggregate reports, pause", small + "report: {dmarc_aggregate: {pause: 0}}\n", `report.dmarc_aggregate.pause: must be more than 0`},
+		{"aggregate reports, window", small + "report: {dmarc_aggregate: {window: 1d}}\n", `report.dmarc_aggregate.window: at most 20h`},
+		{"aggregate reports, format", small + "report: {dmarc_aggregate: {format: xml}}\n", `report.dmarc_aggregate.format: `},
 		{"report keep", small + "report: {keep: 0}\n", `report.keep: must be more than 0`},
 		{"dane", small + "delivery: {tls: {policy: dane}}\n", `"dane" is not supported yet`},
 		{"ldap recipients", small + "domains: [{name: a.example, next_hop: mx, recipients: {ldap: x}}]\n", `domains[0].recipients.ldap: unknown key`},
@@ -296,4 +307,27 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Reports that nobody signs are warned of.
+func TestWarnsOfUnsignedReports(t *testing.T) {
+	const on = "report: {dmarc_aggregate: {enabled: %s, from: r@news.example.com}}\n"
+	for _, c := range []struct {
+		enabled, sign string
+		want          bool
+	}{
+		{"true", "", true},
+		{"false", "", false},
+		{"true", "dkim: {sign: [{domains: [news.example.com]}]}\n", false},
+		{"true", "dkim: {sign: [{domains: [example.com]}]}\n", true},
+		{"true", "dkim: {sign: [{domains: [example.com], subdomains: true}]}\n", false},
+	} {
+		l, es := parse(t, small+fmt.Sprintf(on, c.enabled)+c.sign)
+		if es != nil {
+			t.Fatal(es)
+		}
+		if got := strings.Contains(l.Warnings().Error(), "report.dmarc_aggregate.from: no dkim.sign rule covers its domain"); got != c.want {
+			t.Errorf("%+v: %v", c, l.Warnings())
+		}
+	}
 }

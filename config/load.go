@@ -110,6 +110,7 @@ func (c *Loaded) At(path, format string, args ...any) Error {
 // fill sets the defaults that depend on other keys.
 func (c *Config) fill() {
 	setIfEmpty(&c.AuthservID, c.Hostname)
+	setIfEmpty(&c.Report.DMARC.Org, c.Hostname)
 	setIfEmpty(&c.Postmaster, "postmaster@"+c.Hostname)
 	setIfEmpty(&c.Delivery.EHLO, c.Hostname)
 	setIfEmpty(&c.Delivery.TLS.Policy, "opportunistic")

@@ -356,17 +356,23 @@ type Report struct {
 	Keep       Duration    `yaml:"keep" default:"400d" doc:"How long reports that were sent to us are kept."`
 	MaxReports int         `yaml:"max_reports" default:"100000" doc:"How many reports that were sent to us are kept at most. In a day all senders together may use a tenth of this, and one proven sender, or all mail that proves none, a fiftieth; more is not read and listed as refused."`
 	MaxRecords int         `yaml:"max_records" default:"2000000" doc:"How many records those reports may hold together, with the same shares for each day, and 2 KiB of mail read for each."`
-	DMARC      DMARCReport `yaml:"dmarc_aggregate" doc:"DMARC aggregate reports; not supported yet."`
+	DMARC      DMARCReport `yaml:"dmarc_aggregate" doc:"DMARC aggregate reports to the owners of domains that send us mail."`
 	TLS        TLSReport   `yaml:"tls" doc:"SMTP TLS reports; not supported yet."`
 }
 
 // DMARCReport is the sender of aggregate reports.
 type DMARCReport struct {
-	Enabled bool   `yaml:"enabled" doc:"Not supported yet."`
-	Count   bool   `yaml:"count" default:"true" doc:"Count judged mail per domain, as reports and 'gatepost report preview' need it."`
-	From    string `yaml:"from" doc:"Sender of the reports."`
-	Org     string `yaml:"org" doc:"Name of the organization."`
-	Format  string `yaml:"format" default:"rfc9990" values:"rfc9990|rfc7489" doc:"Format of the reports."`
+	Enabled        bool     `yaml:"enabled" doc:"Send a report a day to each domain whose record asks for it and of which mail was accepted."`
+	Count          bool     `yaml:"count" default:"true" doc:"Count judged mail per domain, as reports and 'gatepost report preview' need it."`
+	From           string   `yaml:"from" doc:"Sender of the reports; needed when enabled. Sign its domain: dkim.sign."`
+	Org            string   `yaml:"org" doc:"Name of the organization in the reports. Default: hostname."`
+	Format         string   `yaml:"format" default:"rfc9990" values:"rfc9990|rfc7489" doc:"Format of the reports."`
+	MaxReports     int      `yaml:"max_reports" default:"1000" doc:"Reports of a day (UTC); further ones are skipped and logged."`
+	PerDestination int      `yaml:"per_destination" default:"100" doc:"Reports of a day for one address."`
+	MaxRecords     int      `yaml:"max_records" default:"10000" doc:"Records of a report, those with the most messages first."`
+	MaxSize        Size     `yaml:"max_size" default:"10MiB" doc:"Size of the message with the report; a larger one gets fewer records."`
+	Window         Duration `yaml:"window" default:"4h" doc:"Each report is sent at a time of its own within this time after midnight UTC."`
+	Pause          Duration `yaml:"pause" default:"7d" doc:"How long an address gets no reports after one could not be delivered."`
 }
 
 // TLSReport is the sender of TLS reports.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gatepost/mail"
 )
@@ -445,6 +446,40 @@ func (k *check) reports() {
 	k.positive("report.keep", int64(k.c.Report.Keep))
 	k.positive("report.max_reports", int64(k.c.Report.MaxReports))
 	k.positive("report.max_records", int64(k.c.Report.MaxRecords))
+	k.aggregateReports()
+}
+
+// maxWindow leaves the rest of the day for what has to be tried again.
+const maxWindow = Duration(20 * time.Hour)
+
+// aggregateReports checks the sender of DMARC reports.
+func (k *check) aggregateReports() {
+	const path = "report.dmarc_aggregate."
+	d := k.c.Report.DMARC
+	for key, n := range map[string]int64{
+		"max_reports": int64(d.MaxReports), "per_destination": int64(d.PerDestination), "max_records": int64(d.MaxRecords),
+		"max_size": int64(d.MaxSize), "pause": int64(d.Pause),
+	} {
+		k.positive(path+key, n)
+	}
+	if d.Window > maxWindow {
+		k.fail(path+"window", "at most 20h: the reports of a day are sent on the next one")
+	}
+	from, err := mail.ParseAddress(d.From, true)
+	if d.From != "" && (err != nil || from.IsNull() || !from.IsASCII() || from.Domain().IsLiteral()) {
+		k.fail(path+"from", "expected a mail address in US-ASCII such as dmarc-reports@example.com, found %q", d.From)
+	}
+	if !d.Enabled {
+		return
+	}
+	switch {
+	case d.From == "":
+		k.fail(path+"from", "needed when reports are sent: an address of yours such as dmarc-reports@example.com")
+	case !d.Count:
+		k.fail(path+"count", "reports are made of what is counted; set it to true, or enabled to false")
+	case !k.c.Policy.DMARC.Enabled:
+		k.fail(path+"enabled", "policy.dmarc.enabled is false: there is nothing to report")
+	}
 }
 
 func (k *check) endpoints() {
@@ -460,9 +495,6 @@ func (k *check) endpoints() {
 // unsupported reports what would be misleading to accept: a function that is
 // switched on and not there. What only adds a choice is in Warnings.
 func (k *check) unsupported() {
-	if k.c.Report.DMARC.Enabled {
-		k.fail("report.dmarc_aggregate.enabled", "not supported yet; set it to false")
-	}
 	if k.c.Report.TLS.Enabled {
 		k.fail("report.tls.enabled", "not supported yet; set it to false")
 	}

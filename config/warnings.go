@@ -5,6 +5,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"gatepost/mail"
 )
 
 // Warnings names what works but is dangerous, and what the file asks for that
@@ -70,11 +72,31 @@ func (k *check) idle() {
 			k.fail(path+".tls", "STARTTLS is not offered: tls.certificates is empty")
 		}
 	}
+	if d := k.c.Report.DMARC; d.Enabled && !k.signed(d.From) {
+		k.fail("report.dmarc_aggregate.from", "no dkim.sign rule covers its domain: reports leave without a signature, and receivers may refuse them by DMARC")
+	}
 	for i, r := range k.c.RelayClients {
 		if len(r.SendAs) == 0 && r.OtherFrom == "refuse" {
 			k.fail(fmt.Sprintf("relay_clients[%d]", i), "may send nothing but the null reverse-path: send_as is empty")
 		}
 	}
+}
+
+// signed tells whether a dkim.sign rule covers the domain of an address.
+func (k *check) signed(address string) bool {
+	a, err := mail.ParseAddress(address, true)
+	if err != nil {
+		return true // reported as an error
+	}
+	for _, r := range k.c.DKIM.Sign {
+		for _, name := range r.Domains {
+			d, err := mail.ParseDomain(name)
+			if err == nil && (a.Domain() == d || r.Subdomains && a.Domain().Within(d)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // notYet names keys of the contract whose function comes later.

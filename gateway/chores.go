@@ -32,6 +32,8 @@ func (g *Gateway) startChores(work *errgroup.Group, ctx context.Context) {
 	work.Go(func() error { return g.notices.run(ctx) })
 	work.Go(func() error { return every(ctx, expireEvery, g.expireTraces) })
 	work.Go(func() error { return every(ctx, expireEvery, g.expireReports) })
+	work.Go(func() error { return g.suppress.Run(ctx) })
+	work.Go(func() error { return every(ctx, reportEvery, g.reportRound) })
 	work.Go(func() error { return every(ctx, keyCheckEvery, g.checkPendingKeys) })
 	work.Go(func() error { return every(ctx, statsEvery, g.countQueue) })
 }
@@ -63,6 +65,9 @@ func (g *Gateway) expireReports(ctx context.Context) {
 	before := g.now().Add(-g.config.Load().Report.Keep.Std())
 	if err := g.reports.Expire(ctx, before); err != nil && ctx.Err() == nil {
 		g.log.Warn("old reports were not removed; it is tried again", telemetry.KeyError, err.Error())
+	}
+	if err := g.sender.Expire(ctx); err != nil && ctx.Err() == nil {
+		g.log.Warn("old figures for DMARC reports were not removed; it is tried again", telemetry.KeyError, err.Error())
 	}
 }
 

@@ -64,7 +64,7 @@ func (g *Gateway) Functions() map[string]admin.Function {
 		"explain":      admin.Answer(g.explain),
 		"replay":       admin.Answer(g.replay),
 	}
-	for _, group := range []map[string]admin.Function{g.keyFunctions(), g.queueFunctions(), g.reportFunctions()} {
+	for _, group := range []map[string]admin.Function{g.keyFunctions(), g.queueFunctions(), g.reportFunctions(), g.reportOutFunctions()} {
 		for name, f := range group {
 			all[name] = f
 		}

@@ -24,6 +24,8 @@ import (
 	"gatepost/queue"
 	"gatepost/queue/dsn"
 	"gatepost/report/inbox"
+	"gatepost/report/outgoing"
+	"gatepost/report/suppress"
 	"gatepost/report/tally"
 	"gatepost/store"
 	"gatepost/telemetry"
@@ -45,6 +47,7 @@ type Gateway struct {
 	writer  *logWriter // nil with a logger of the caller
 	metrics *telemetry.Metrics
 	now     func() time.Time
+	version string
 	base    base
 
 	file         string
@@ -53,6 +56,9 @@ type Gateway struct {
 	trace        *trace.Log
 	reports      *inbox.Inbox
 	tally        *tally.Tally
+	suppress     *suppress.List
+	sender       *outgoing.Sender
+	running      atomic.Bool
 	ring         *keyring.Ring
 	live         *live
 	queue        *queue.Queue
@@ -67,7 +73,7 @@ type Gateway struct {
 
 // New opens the store and makes all parts; nothing listens yet.
 func New(ctx context.Context, c *config.Loaded, o Options) (*Gateway, error) {
-	g := &Gateway{file: c.File, now: o.Now, log: o.Logger, metrics: telemetry.New(o.Version), live: &live{}}
+	g := &Gateway{file: c.File, now: o.Now, log: o.Logger, metrics: telemetry.New(o.Version), version: o.Version, live: &live{}}
 	if g.now == nil {
 		g.now = time.Now
 	}
@@ -93,7 +99,8 @@ func (g *Gateway) open(ctx context.Context, c *config.Loaded) error {
 	}
 	s, err := store.Open(ctx, store.Options{
 		URL: string(c.Store.URL), Dir: c.DataDir, MinFree: int64(c.Store.MinFree), Logger: g.log, Now: g.now,
-		Schemas: []store.Schema{queue.Schema, trace.Schema, keyring.Schema(), inbox.Schema, tally.Schema}, Observe: observeStore(g.metrics),
+		Schemas: []store.Schema{queue.Schema, trace.Schema, keyring.Schema(), inbox.Schema, tally.Schema, suppress.Schema, outgoing.Schema},
+		Observe: observeStore(g.metrics),
 	})
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
@@ -107,7 +114,7 @@ func (g *Gateway) open(ctx context.Context, c *config.Loaded) error {
 		return errors.Join(err, s.Close())
 	}
 	g.trace = trace.New(s, g.log)
-	g.base = base{log: g.log, now: g.now, keys: g.ring, observe: outbound{g.metrics}, names: names{g.metrics}, sealKey: seal}
+	g.base = base{log: g.log, now: g.now, keys: g.ring, observe: outbound{g.metrics}, names: names{g.metrics}, sealKey: seal, version: g.version}
 	return nil
 }
 
@@ -128,7 +135,7 @@ func (g *Gateway) assemble(ctx context.Context, c *config.Loaded) error {
 		Reports: int64(c.Report.MaxReports), Records: int64(c.Report.MaxRecords)}); err != nil {
 		return err
 	}
-	if g.tally, err = tally.New(tally.Options{Store: g.store, Now: g.now, Logger: g.log, Dropped: g.metrics.ReportDropped.Inc}); err != nil {
+	if err := g.countReports(); err != nil {
 		return err
 	}
 	g.base.reports = g.reports
@@ -140,12 +147,15 @@ func (g *Gateway) assemble(ctx context.Context, c *config.Loaded) error {
 	g.notices = newNoticeWriter(g)
 	o := queueOptions(&c.Config)
 	o.Store, o.Router, o.Deliverer, o.IDs, o.Logger, o.Now = g.store, g.live, g.live, ids, g.log, g.now
-	o.Observer = observers{&way{g.log, g.metrics}, g.notices}
+	o.Observer = observers{&way{g.log, g.metrics}, g.notices, g.suppress}
 	o.Alone = g.store.Engine() == "sqlite"
 	if g.queue, err = queue.New(o); err != nil {
 		return errors.Join(err, p.close())
 	}
 	g.base.identity = ids
+	if err := g.sendReports(ids); err != nil {
+		return errors.Join(err, p.close())
+	}
 	if g.certificates, err = intake.LoadCertificates(certificateFiles(&c.Config), g.log); err != nil {
 		return errors.Join(err, p.close())
 	}
@@ -236,6 +246,7 @@ func Socket(dataDir string) string { return filepath.Join(dataDir, "gatepost.soc
 // shutdown_grace. It may be called once; the store is closed when it returns.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.closeAll()
+	g.running.Store(true)
 	calm, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	var log sync.WaitGroup

@@ -24,6 +24,7 @@ import (
 	"gatepost/mail"
 	"gatepost/policy"
 	"gatepost/policy/route"
+	"gatepost/report/outgoing"
 )
 
 // parts are made of one configuration and exchanged as a whole on reload.
@@ -38,6 +39,7 @@ type parts struct {
 	reports   reportReader
 	counts    bool         // report.dmarc_aggregate.count
 	reporter  mail.Address // report.dmarc_aggregate.from
+	reporting outgoing.Settings
 	passwords *sasl.Verifier
 	signer    *signing.Signer
 	deliverer *delivery.Deliverer
@@ -54,6 +56,7 @@ type base struct {
 	sealKey  []byte
 	identity *mail.IDSource
 	reports  reportReader
+	version  string
 }
 
 func newPasswords(c *config.Config, now func() time.Time) (*sasl.Verifier, error) {
@@ -72,6 +75,8 @@ func newParts(c *config.Loaded, b base) (*parts, error) {
 	if p.resolver, err = dnsx.New(dns); err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
+	p.reporting = reportSettings(&c.Config)
+	p.reporting.DNS, p.reporting.Software = p.checker(), "Gatepost "+b.version
 	if p.policy, err = policy.New(p.judge(b)); err != nil {
 		return nil, p.discard(err)
 	}
@@ -97,6 +102,10 @@ func newParts(c *config.Loaded, b base) (*parts, error) {
 	return p, nil
 }
 
+func (p *parts) checker() *dmarc.Checker {
+	return dmarc.New(dmarc.Options{Resolver: p.resolver, Discovery: p.config.Policy.DMARC.Discovery})
+}
+
 // judge is the policy's Options with its proofs.
 func (p *parts) judge(b base) policy.Options {
 	c := &p.config.Config
@@ -109,7 +118,7 @@ func (p *parts) judge(b base) policy.Options {
 			MaxSignatures: c.Policy.DKIM.MaxSignatures, BodyLengthTag: c.Policy.DKIM.BodyLengthTag,
 		}),
 		ARC:     arc.NewVerifier(arc.Options{Resolver: p.resolver, Now: b.now, MinRSABits: c.Policy.DKIM.MinRSABits}),
-		DMARC:   dmarc.New(dmarc.Options{Resolver: p.resolver, Discovery: c.Policy.DMARC.Discovery}),
+		DMARC:   p.checker(),
 		Reverse: p.resolver,
 	}
 	if !c.Policy.DMARC.Enabled {

@@ -16,6 +16,8 @@ import (
 	"gatepost/mail"
 	"gatepost/policy"
 	"gatepost/policy/route"
+	"gatepost/report/aggregate"
+	"gatepost/report/outgoing"
 )
 
 // The functions here say the same thing in the words of the packages. They
@@ -124,6 +126,20 @@ func inboxes(c *config.Config) []mail.Address {
 		}
 	}
 	return out
+}
+
+// reportSettings are what is said of DMARC reports to others. The sender is
+// the postmaster where there is none yet, for the preview.
+func reportSettings(c *config.Config) outgoing.Settings {
+	d := c.Report.DMARC
+	from := addressOf(d.From)
+	if from.IsNull() {
+		from = addressOf(c.Postmaster)
+	}
+	return outgoing.Settings{
+		Enabled: d.Enabled, From: from, Org: d.Org, Submitter: domainOf(c.Hostname), Format: aggregate.Format(d.Format), Discovery: c.Policy.DMARC.Discovery,
+		MaxReports: d.MaxReports, PerDestination: d.PerDestination, MaxRecords: d.MaxRecords, MaxSize: int64(d.MaxSize), Window: d.Window.Std(),
+	}
 }
 
 func routeOptions(c *config.Config) route.Options {

@@ -37,7 +37,7 @@ type commands struct {
 	Explain    explainCommand    `cmd:"" help:"Judge a message file as if it came in now, without sending it."`
 	Replay     replayCommand     `cmd:"" help:"Let another configuration judge the mail of the last days, and show what would change."`
 	DKIM       dkimCommand       `cmd:"" name:"dkim" help:"Make, publish and use DKIM keys."`
-	Report     reportCommand     `cmd:"" help:"Read what others report about our domains: DMARC, failure and TLS reports."`
+	Report     reportCommand     `cmd:"" help:"Read what others report about our domains (DMARC, failure and TLS reports), and report to owners of domains."`
 	User       userCommand       `cmd:"" help:"Password hashes for users."`
 	Reload     reloadCommand     `cmd:"" help:"Take a changed configuration into use, as SIGHUP does, and say what became of it."`
 	Health     healthCommand     `cmd:"" help:"Ask the running gateway whether it is ready; exit status 1 if not."`

@@ -19,6 +19,9 @@ type reportCommand struct {
 	List    reportListCommand    `cmd:"" help:"List reports that were sent to report.inbox, and what could not be read, with the reason."`
 	Show    reportShowCommand    `cmd:"" help:"Show one report with its records."`
 	Sources reportSourcesCommand `cmd:"" help:"Show who sends as a domain, from where, and how much passes."`
+	Preview reportPreviewCommand `cmd:"" help:"Show the report about a domain that would be sent to its owner, to whom, and why not."`
+	Send    reportSendCommand    `cmd:"" help:"Send the report about a domain and day now."`
+	Sent    reportSentCommand    `cmd:"" help:"List the reports that were sent to owners of domains, and who gets none for a while."`
 }
 
 // span is a duration that may be given in days.
