@@ -211,6 +211,26 @@ func TestResultsStayInTheirField(t *testing.T) {
 	}
 }
 
+// TestResultsAreCopied: what we found reads the same in the set, however it is
+// folded there.
+func TestResultsAreCopied(t *testing.T) {
+	zone := records{}
+	f := newForwarder(t, zone, "one.test")
+	want := []authres.Method{
+		{Name: "spf", Result: "fail", Reason: strings.Repeat("one reason ", 15) + "more", Props: []authres.Prop{{PType: "smtp", Property: "mailfrom", Value: strings.Repeat("a", 60) + "@" + strings.Repeat("b", 60) + ".test"}}},
+		{Name: "arc", Result: "none"},
+		{Name: "dmarc", Result: "pass", Props: []authres.Prop{{PType: "header", Property: "from", Value: "author.test"}}},
+	}
+	_, results, _ := strings.Cut(string(authres.Format("mx.one.test", want)), ":")
+	made, err := f.Set(t.Context(), opens(plain), Result{}, results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := verify(t, zone, string(made)+plain); r.Value != Pass || fmt.Sprint(r.Sets[0].Findings) != fmt.Sprint(want) {
+		t.Errorf("%+v\n%s", r, made)
+	}
+}
+
 // TestSealReadErrors: trouble of our own is not taken for a message that
 // cannot be sealed.
 func TestSealReadErrors(t *testing.T) {
