@@ -323,7 +323,7 @@ func TestInterruptedDelivery(t *testing.T) {
 	s := serve(t, "W:")
 	d := start(t, Options{}, s)
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, cancel)
+	go func() { <-s.Waiting(); cancel() }()
 	r := d.Deliver(ctx, job(t, message(t, small), "b@b.example"))[0]
 	want(t, r, "session 451 4.3.2 Delivery was interrupted")
 	if r.RetryAfter == 0 {

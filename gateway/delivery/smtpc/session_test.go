@@ -411,7 +411,7 @@ func TestContextEndsAWait(t *testing.T) {
 	c, _ := dial(t, s, Options{})
 	defer c.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, cancel)
+	go func() { <-s.Waiting(); cancel() }()
 	began := time.Now()
 	if err := deliver(t, ctx, c); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)

@@ -37,6 +37,7 @@ type Server struct {
 	config    *tls.Config
 	dialogues []string
 	running   sync.WaitGroup
+	waiting   chan struct{}
 
 	mu       sync.Mutex
 	messages []string
@@ -55,7 +56,7 @@ func New(t testing.TB, address string, config *tls.Config, dialogues ...string) 
 	if err != nil {
 		t.Fatalf("listen on %s: %v", address, err)
 	}
-	s := &Server{t: t, listener: listener, config: config, dialogues: dialogues}
+	s := &Server{t: t, listener: listener, config: config, dialogues: dialogues, waiting: make(chan struct{}, len(dialogues))}
 	s.running.Go(s.accept)
 	t.Cleanup(s.stop)
 	return s
@@ -63,6 +64,9 @@ func New(t testing.TB, address string, config *tls.Config, dialogues ...string) 
 
 // Addr is where the server listens.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Waiting yields once for each dialogue that has come to its "W:" line.
+func (s *Server) Waiting() <-chan struct{} { return s.waiting }
 
 // Messages gives the data that arrived, with doubled dots and the final dot.
 func (s *Server) Messages() []string {
@@ -139,6 +143,7 @@ func (p *player) act(verb, text string) error {
 		return p.handshake()
 	case "W":
 		_ = p.flush() // the client may be gone already
+		p.s.waiting <- struct{}{}
 		_, _ = io.Copy(io.Discard, p.conn)
 		return io.EOF
 	case "X":
