@@ -119,7 +119,7 @@ func percentage(s string) string {
 }
 
 // signatures are the results of DKIM, all if they are few. Of more the ones
-// that say most stay (RFC 9990 section 3.1.4): a pass of the author's own
+// that say most stay (RFC 9990 section 3.1.3): a pass of the author's own
 // domain, of a domain above or below it, any other pass, the rest. There is
 // room for the result of SPF beside them.
 func signatures(x *Record) []Result {

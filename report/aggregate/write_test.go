@@ -150,6 +150,10 @@ func TestRequiredElementsHaveDefaults(t *testing.T) {
 			t.Errorf("RFC 7489 without %q", want)
 		}
 	}
+	r.Policy.P = "reject"
+	if !strings.Contains(written(t, r, RFC7489), "<sp>reject</sp>") {
+		t.Error("RFC 7489: sp is not p where it is not said")
+	}
 	if !strings.Contains(modern, "<p>none</p>\n  </policy_published>") || !strings.Contains(modern, "<auth_results>\n    </auth_results>") || !strings.Contains(modern, "<disposition>none<") {
 		t.Errorf("RFC 9990: %s", modern)
 	}

@@ -30,7 +30,7 @@ var ErrOptions = errors.New("report cannot be composed")
 // domain's policy from begin to end. More is what else tells two reports of
 // one period apart, such as the policy where it changed. It is the Report-ID
 // in the document and the subject and the unique-id in the file name, which
-// must be the same (RFC 9990 section 3.1.5): letters and digits only.
+// must be the same (RFC 9990 section 3.1.4): letters and digits only.
 func ReportID(submitter, domain mail.Domain, begin, end time.Time, more ...string) string {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s\n%s\n%d\n%d\n%q", submitter, domain, begin.Unix(), end.Unix(), more)
@@ -40,7 +40,7 @@ func ReportID(submitter, domain mail.Domain, begin, end time.Time, more ...strin
 // Aggregate makes the message that carries r, with CRLF and in US-ASCII. A
 // limit that a Destination has is about the size of this message.
 func Aggregate(r *aggregate.Report, to []mail.Address, o Options) ([]byte, error) {
-	if err := check(r, to, o); err != nil {
+	if err := check(r.ID, to, o); err != nil {
 		return nil, err
 	}
 	packed, err := pack(r, o.Format)
@@ -65,10 +65,10 @@ func Aggregate(r *aggregate.Report, to []mail.Address, o Options) ([]byte, error
 }
 
 // check looks for what the message cannot be without.
-func check(r *aggregate.Report, to []mail.Address, o Options) error {
+func check(id string, to []mail.Address, o Options) error {
 	wrong := func(what string) error { return fmt.Errorf("%w: %s", ErrOptions, what) }
 	switch {
-	case !isUniqueID(r.ID):
+	case !isUniqueID(id):
 		return wrong("the report's id is not made of letters and digits")
 	case len(to) == 0:
 		return wrong("nobody to send it to")

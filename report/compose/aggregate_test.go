@@ -90,7 +90,8 @@ func TestWeReadOurOwn(t *testing.T) {
 }
 
 func TestHeader(t *testing.T) {
-	r := report(t, 1)
+	r := report(t, 2)
+	r.Records[1].SPF = "fail"
 	got := composed(t, r, options(t, aggregate.RFC9990), "a@reader.example", `"b c"@other.example`)
 	want := "From:\r\n =?utf-8?q?Empf=C3=A4nger_&_S=C3=B6hne?=\r\n <dmarc@receiver.example>\r\nTo: <a@reader.example>,\r\n <\"b c\"@other.example>\r\nDate: Wed, 15 Nov 2023 23:13:20 +0000\r\n" +
 		"Message-ID: <1.abc@mx.receiver.example>\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nSubject: Report Domain: xn--bcher-kva.example\r\n Submitter: mx.receiver.example\r\n Report-ID: <" + r.ID + ">\r\n" +
@@ -98,10 +99,15 @@ func TestHeader(t *testing.T) {
 	if !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got[:min(len(got), len(want))], want)
 	}
+	o := options(t, aggregate.RFC9990)
+	o.Org = strings.Repeat("long ", 1000)
+	if from, _, _ := strings.Cut(composed(t, r, o, "a@reader.example"), "\r\n"); len(from) > 150 {
+		t.Errorf("a From of %d octets", len(from))
+	}
 	if old := composed(t, r, options(t, aggregate.RFC7489), "a@reader.example"); !strings.Contains(old, "Report-ID: <"+r.ID+"@mx.receiver.example>\r\n") {
 		t.Errorf("RFC 7489: no msg-id in the subject")
 	}
-	if !strings.Contains(got, "Messages:      2, of them 2 passed DMARC\r\n") {
+	if !strings.Contains(got, "Messages:      4, of them 2 passed DMARC\r\n") {
 		t.Error("the summary does not count")
 	}
 }
@@ -174,6 +180,7 @@ func TestNotComposed(t *testing.T) {
 		"usable sender":      func(_ *aggregate.Report, o *Options, _ *[]mail.Address) { o.From = mail.Address{} },
 		"no submitter":       func(_ *aggregate.Report, o *Options, _ *[]mail.Address) { o.Submitter = mail.Domain{} },
 		"no message id":      func(_ *aggregate.Report, o *Options, _ *[]mail.Address) { o.MessageID = "x" },
+		"no message":         func(_ *aggregate.Report, o *Options, _ *[]mail.Address) { o.MessageID = "x y@z" },
 		"message id":         func(_ *aggregate.Report, o *Options, _ *[]mail.Address) { o.MessageID = "x@y\r\nBcc: z@w" },
 		"no date":            func(_ *aggregate.Report, o *Options, _ *[]mail.Address) { o.Now = time.Time{} },
 		"US-ASCII":           func(_ *aggregate.Report, _ *Options, to *[]mail.Address) { *to = append(*to, addr(t, "ü@x.example")) },
