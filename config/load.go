@@ -111,6 +111,7 @@ func (c *Loaded) At(path, format string, args ...any) Error {
 func (c *Config) fill() {
 	setIfEmpty(&c.AuthservID, c.Hostname)
 	setIfEmpty(&c.Report.DMARC.Org, c.Hostname)
+	setIfEmpty(&c.Report.Failure.Org, c.Hostname)
 	setIfEmpty(&c.Postmaster, "postmaster@"+c.Hostname)
 	setIfEmpty(&c.Delivery.EHLO, c.Hostname)
 	setIfEmpty(&c.Delivery.TLS.Policy, "opportunistic")

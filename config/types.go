@@ -352,12 +352,13 @@ type Quarantine struct {
 
 // Report says which reports are read and which are sent.
 type Report struct {
-	Inbox      []string    `yaml:"inbox" doc:"Addresses in our domains to which others send reports (the rua and ruf of _dmarc records, the rua of _smtp._tls). Mail to them is read, not delivered; see 'gatepost report'."`
-	Keep       Duration    `yaml:"keep" default:"400d" doc:"How long reports that were sent to us are kept."`
-	MaxReports int         `yaml:"max_reports" default:"100000" doc:"How many reports that were sent to us are kept at most. In a day all senders together may use a tenth of this, and one proven sender, or all mail that proves none, a fiftieth; more is not read and listed as refused."`
-	MaxRecords int         `yaml:"max_records" default:"2000000" doc:"How many records those reports may hold together, with the same shares for each day, and 2 KiB of mail read for each."`
-	DMARC      DMARCReport `yaml:"dmarc_aggregate" doc:"DMARC aggregate reports to the owners of domains that send us mail."`
-	TLS        TLSReport   `yaml:"tls" doc:"SMTP TLS reports; not supported yet."`
+	Inbox      []string      `yaml:"inbox" doc:"Addresses in our domains to which others send reports (the rua and ruf of _dmarc records, the rua of _smtp._tls). Mail to them is read, not delivered; see 'gatepost report'."`
+	Keep       Duration      `yaml:"keep" default:"400d" doc:"How long reports that were sent to us are kept."`
+	MaxReports int           `yaml:"max_reports" default:"100000" doc:"How many reports that were sent to us are kept at most. In a day all senders together may use a tenth of this, and one proven sender, or all mail that proves none, a fiftieth; more is not read and listed as refused."`
+	MaxRecords int           `yaml:"max_records" default:"2000000" doc:"How many records those reports may hold together, with the same shares for each day, and 2 KiB of mail read for each."`
+	DMARC      DMARCReport   `yaml:"dmarc_aggregate" doc:"DMARC aggregate reports to the owners of domains that send us mail."`
+	Failure    FailureReport `yaml:"dmarc_failure" doc:"DMARC failure reports about single messages, redacted, to owners of author domains that ask for them (ruf). They tell others about mail that people got; see security.md before switching them on."`
+	TLS        TLSReport     `yaml:"tls" doc:"SMTP TLS reports; not supported yet."`
 }
 
 // DMARCReport is the sender of aggregate reports.
@@ -373,6 +374,15 @@ type DMARCReport struct {
 	MaxSize        Size     `yaml:"max_size" default:"10MiB" doc:"Size of the message with the report; a larger one gets fewer records."`
 	Window         Duration `yaml:"window" default:"4h" doc:"Each report is sent at a time of its own within this time after midnight UTC."`
 	Pause          Duration `yaml:"pause" default:"7d" doc:"How long an address gets no reports after one could not be delivered."`
+}
+
+// FailureReport is the sender of failure reports.
+type FailureReport struct {
+	Enabled         bool   `yaml:"enabled" doc:"Send a report where a message fails as the fo tag of the author's domain says."`
+	From            string `yaml:"from" doc:"Sender of the reports; needed when enabled. Sign its domain: dkim.sign."`
+	Org             string `yaml:"org" doc:"Name of the organization in the reports. Default: hostname."`
+	PerDomainPerDay int    `yaml:"per_domain_per_day" default:"10" doc:"Reports of a day about one policy domain, by this node; and to one address, by all."`
+	PerHour         int    `yaml:"per_hour" default:"60" doc:"Reports of an hour in all, by this node."`
 }
 
 // TLSReport is the sender of TLS reports.

@@ -75,6 +75,9 @@ func (k *check) idle() {
 	if d := k.c.Report.DMARC; d.Enabled && !k.signed(d.From) {
 		k.fail("report.dmarc_aggregate.from", "no dkim.sign rule covers its domain: reports leave without a signature, and receivers may refuse them by DMARC")
 	}
+	if f := k.c.Report.Failure; f.Enabled && !k.signed(f.From) {
+		k.fail("report.dmarc_failure.from", "no dkim.sign rule covers its domain: reports leave without a signature, and receivers may refuse them by DMARC")
+	}
 	for i, r := range k.c.RelayClients {
 		if len(r.SendAs) == 0 && r.OtherFrom == "refuse" {
 			k.fail(fmt.Sprintf("relay_clients[%d]", i), "may send nothing but the null reverse-path: send_as is empty")

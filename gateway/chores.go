@@ -34,6 +34,7 @@ func (g *Gateway) startChores(work *errgroup.Group, ctx context.Context) {
 	work.Go(func() error { return every(ctx, expireEvery, g.expireReports) })
 	work.Go(func() error { return g.suppress.Run(ctx) })
 	work.Go(func() error { return every(ctx, reportEvery, g.reportRound) })
+	work.Go(func() error { return g.failures.Run(ctx) })
 	work.Go(func() error { return every(ctx, keyCheckEvery, g.checkPendingKeys) })
 	work.Go(func() error { return every(ctx, statsEvery, g.countQueue) })
 }

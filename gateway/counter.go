@@ -30,13 +30,13 @@ func (c *counter) add(at time.Time, s *intake.Session, e *mail.Envelope, f *poli
 func (l *live) countsFor(e *mail.Envelope) bool {
 	p, done := l.take()
 	defer done()
-	if !p.counts {
-		return false
-	}
-	for _, r := range e.Recipients {
-		if !p.reporter.IsNull() && p.reporter.EqualFold(r.Address) || slices.ContainsFunc(p.inboxes, r.Address.EqualFold) {
-			return false
-		}
-	}
-	return true
+	return p.counts && !p.aboutReports(e)
+}
+
+// aboutReports tells whether a message goes to an address of ours that takes
+// or sends reports.
+func (p *parts) aboutReports(e *mail.Envelope) bool {
+	return slices.ContainsFunc(e.Recipients, func(r mail.Recipient) bool {
+		return slices.ContainsFunc(p.reporters, r.Address.EqualFold) || slices.ContainsFunc(p.inboxes, r.Address.EqualFold)
+	})
 }

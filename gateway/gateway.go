@@ -23,6 +23,7 @@ import (
 	"gatepost/mail"
 	"gatepost/queue"
 	"gatepost/queue/dsn"
+	"gatepost/report/forensic"
 	"gatepost/report/inbox"
 	"gatepost/report/outgoing"
 	"gatepost/report/suppress"
@@ -58,6 +59,7 @@ type Gateway struct {
 	tally        *tally.Tally
 	suppress     *suppress.List
 	sender       *outgoing.Sender
+	failures     *forensic.Sender
 	running      atomic.Bool
 	ring         *keyring.Ring
 	live         *live
@@ -153,7 +155,7 @@ func (g *Gateway) assemble(ctx context.Context, c *config.Loaded) error {
 		return errors.Join(err, p.close())
 	}
 	g.base.identity = ids
-	if err := g.sendReports(ids); err != nil {
+	if err := errors.Join(g.sendReports(ids), g.sendFailures(ids)); err != nil {
 		return errors.Join(err, p.close())
 	}
 	if g.certificates, err = intake.LoadCertificates(certificateFiles(&c.Config), g.log); err != nil {
@@ -193,7 +195,7 @@ func (all observers) Observe(e queue.Event) {
 func (g *Gateway) intakeOptions(c *config.Config) intake.Options {
 	o := intakeOptions(c)
 	o.Services = intake.Services{
-		Acceptor: acceptor{g.queue}, Ready: g.Ready, Policy: g.live, Observer: &door{g.log, g.metrics, g.trace, &counter{g.live, g.tally}},
+		Acceptor: acceptor{g.queue}, Ready: g.Ready, Policy: g.live, Observer: &door{g.log, g.metrics, g.trace, &counter{g.live, g.tally}, &failing{g.live, g.failures}},
 		Authenticator: g.live, Certificates: g.certificates, IDs: g.base.identity, Logger: g.log, Now: g.now,
 	}
 	return o

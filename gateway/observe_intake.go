@@ -24,6 +24,7 @@ type door struct {
 	metrics *telemetry.Metrics
 	trace   *trace.Log
 	counter *counter
+	failing *failing
 }
 
 // SessionStarted implements intake.Observer.
@@ -80,6 +81,7 @@ func (d *door) Refused(r intake.Refusal) {
 	if r.Stage == intake.StageContent {
 		d.judged(r.ID, r.Verdict, r.Facts)
 		d.counter.add(r.At, &s, &r.Envelope, &r.Facts, &r.Verdict)
+		d.failing.refused(&r)
 	}
 	attrs := []any{telemetry.KeySession, s.ID.String(), telemetry.KeyListener, s.Listener, telemetry.KeyClient, s.Addr.String(),
 		"stage", string(r.Stage)}
@@ -142,6 +144,7 @@ func (d *door) Accepted(a intake.Acceptance) {
 	if m.Origin.Role == mail.RoleMX {
 		d.judged(m.ID, a.Verdict, a.Facts)
 		d.counter.add(m.Received, &s, &m.Envelope, &a.Facts, &a.Verdict)
+		d.failing.accepted(&a)
 	}
 	attrs := []any{telemetry.KeyID, m.ID.String(), telemetry.KeySession, s.ID.String(), telemetry.KeyListener, s.Listener,
 		telemetry.KeyClient, s.Addr.String(), telemetry.KeyFrom, m.Envelope.From.String(), telemetry.KeyTo, recipientStrings(m.Envelope),

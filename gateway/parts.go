@@ -24,6 +24,7 @@ import (
 	"gatepost/mail"
 	"gatepost/policy"
 	"gatepost/policy/route"
+	"gatepost/report/forensic"
 	"gatepost/report/outgoing"
 )
 
@@ -37,9 +38,10 @@ type parts struct {
 	windows   map[string]int
 	inboxes   []mail.Address // report.inbox
 	reports   reportReader
-	counts    bool         // report.dmarc_aggregate.count
-	reporter  mail.Address // report.dmarc_aggregate.from
+	counts    bool           // report.dmarc_aggregate.count
+	reporters []mail.Address // that reports are sent from
 	reporting outgoing.Settings
+	failing   forensic.Settings
 	passwords *sasl.Verifier
 	signer    *signing.Signer
 	deliverer *delivery.Deliverer
@@ -68,7 +70,8 @@ func newPasswords(c *config.Config, now func() time.Time) (*sasl.Verifier, error
 // newParts makes everything that one configuration decides.
 func newParts(c *config.Loaded, b base) (*parts, error) {
 	p := &parts{config: c, log: b.log, windows: windowOf(&c.Config), inboxes: inboxes(&c.Config), reports: b.reports}
-	p.counts, p.reporter = c.Report.DMARC.Count, addressOf(c.Report.DMARC.From)
+	p.counts, p.reporters = c.Report.DMARC.Count, reporters(&c.Config)
+	p.failing = failureSettings(&c.Config, b.version)
 	var err error
 	dns := resolverOptions(&c.Config)
 	dns.Observer, dns.Now = b.names, b.now

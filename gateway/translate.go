@@ -128,6 +128,17 @@ func inboxes(c *config.Config) []mail.Address {
 	return out
 }
 
+// reporters are the addresses that reports are sent from.
+func reporters(c *config.Config) []mail.Address {
+	var out []mail.Address
+	for _, s := range []string{c.Report.DMARC.From, c.Report.Failure.From} {
+		if a := addressOf(s); !a.IsNull() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
 // reportSettings are what is said of DMARC reports to others. The sender is
 // the postmaster where there is none yet, for the preview.
 func reportSettings(c *config.Config) outgoing.Settings {

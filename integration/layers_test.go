@@ -24,7 +24,7 @@ var floors = map[string]int{
 	"gateway/intake/wire": 48, "gateway/intake/wire/wiretest": 49, "gateway/intake": 50,
 	"gateway/delivery/smtpc": 46, "gateway/delivery/smtptest": 46, "gateway/delivery/downgrade": 46, "gateway/delivery": 50,
 	"report/extract": 57, "report/aggregate": 57, "report/failure": 57, "report/tlsrpt": 57, "report/compose": 58, "report/inbox": 60,
-	"report/tally": 58, "report/suppress": 58, "report/outgoing": 60, "report": 60, "admin": 60,
+	"report/tally": 58, "report/suppress": 58, "report/outgoing": 60, "report/forensic": 62, "report": 60, "admin": 60,
 	"gateway": 70, "gateway/quickstart": 72, "cmd/gatepost": 75, "integration": 80,
 }
 

@@ -38,6 +38,7 @@ type Metrics struct {
 	StoreErrors    prometheus.Counter
 	Notices        prometheus.Counter     // DSNs made
 	ReportsOut     *prometheus.CounterVec // DMARC reports to others, by result and reason
+	FailureReports *prometheus.CounterVec // DMARC failure reports, by result
 	ReportDropped  prometheus.Counter     // messages that DMARC reports will not show
 	ConfigReloads  *prometheus.CounterVec // reloads, by what and result
 }
@@ -76,6 +77,7 @@ func New(version string) *Metrics {
 	m.StoreErrors = m.plain("store_errors_total", "Submits that the store refused.")
 	m.Notices = m.plain("notices_total", "Delivery status notifications made.")
 	m.ReportsOut = m.counter("dmarc_reports_total", "DMARC aggregate reports to others by result (sent, skipped, deferred) and the reason of those that were not sent.", "result", "reason")
+	m.FailureReports = m.counter("dmarc_failure_reports_total", "DMARC failure reports that were asked for, by result: sent; not sent for repeated, limited, dropped, no_destination, paused or failed.", "result")
 	m.ReportDropped = m.plain("dmarc_report_messages_dropped_total", "Judged messages that DMARC reports will not show, for a bound of what is counted was reached.")
 	m.ConfigReloads = m.counter("reloads_total", "Reloads of the configuration by result (ok, failed).", "what", "result")
 	info := m.gauge("build_info", "Version of this binary; always 1.", "version")

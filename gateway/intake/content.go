@@ -98,7 +98,7 @@ func (s *session) receive(m *message) *Refusal {
 	m.facts, m.verdict, m.vouched = s.Policy.Content(s.ctx, m.who, m.env, m.header, m.body)
 	if m.verdict.Refused() {
 		r := m.refused(StageContent, m.verdict)
-		r.Facts = m.facts
+		r.Facts, r.Header = m.facts, m.header
 		return &r
 	}
 	if err := s.ctx.Err(); err != nil { // we are going down: what was found may be half of it
@@ -154,7 +154,7 @@ func (s *session) hand(m *message) *Refusal {
 		return r
 	}
 	s.Observer.Accepted(Acceptance{Message: out, Session: m.transaction.facts, Verdict: m.verdict, Facts: m.facts,
-		Hold: hold, Took: s.Now().Sub(m.started)})
+		Header: m.header, Hold: hold, Took: s.Now().Sub(m.started)})
 	return nil
 }
 

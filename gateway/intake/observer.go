@@ -78,7 +78,8 @@ type Refusal struct {
 	Reply    mail.Reply
 	Verdict  policy.Verdict // zero where policy was not asked
 	Facts    policy.Facts
-	Err      error // what only the log may know
+	Header   mail.Header // where policy refused the content; not to be kept
+	Err      error       // what only the log may know
 }
 
 // Acceptance is one message that the queue has.
@@ -87,6 +88,7 @@ type Acceptance struct {
 	Session Session
 	Verdict policy.Verdict
 	Facts   policy.Facts
+	Header  mail.Header   // as it came; not to be kept
 	Hold    string        // why it is held; empty where it is not
 	Took    time.Duration // from MAIL to here
 }
