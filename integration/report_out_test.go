@@ -194,7 +194,7 @@ report: {inbox: [dmarc@example.net], dmarc_aggregate: {enabled: true, from: dmar
 		t.Errorf("%s", out)
 	}
 	contains(t, peer.mustRun("report", "sources", "example.net", "--no-names"), "127.0.0.20", "1 messages, dmarc 100.0%")
-	contains(t, peer.log.String(), `"consumed"`)
+	peer.logged(`"consumed"`)
 	contains(t, peer.mustRun("report", "preview", "example.test"), "0 messages")
 }
 
