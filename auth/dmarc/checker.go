@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"gatepost/auth/dkim"
 	"gatepost/auth/spf"
@@ -16,13 +17,24 @@ import (
 type Options struct {
 	Resolver  Resolver // required
 	Discovery string   // of organizational domains: TreeWalk (default), PSL or Compare
+	// TimeLimit bounds all queries of one check: each of many signatures makes a
+	// walk, in zones that may be a stranger's. Default: DefaultTimeLimit.
+	TimeLimit time.Duration
 }
+
+// DefaultTimeLimit is that of SPF (RFC 7208 section 4.6.4).
+const DefaultTimeLimit = 20 * time.Second
 
 // Checker evaluates DMARC. It may be used by many goroutines.
 type Checker struct{ options Options }
 
 // New makes a Checker.
-func New(o Options) *Checker { return &Checker{o} }
+func New(o Options) *Checker {
+	if o.TimeLimit == 0 {
+		o.TimeLimit = DefaultTimeLimit
+	}
+	return &Checker{o}
+}
 
 // check is one evaluation.
 type check struct {
@@ -37,6 +49,8 @@ type check struct {
 // DKIM, leaves open whether the result would have been pass; Policy then tells
 // what is at stake, if that is known.
 func (c *Checker) Check(ctx context.Context, from mail.Domain, s spf.Result, d []dkim.Result) Result {
+	ctx, cancel := context.WithTimeout(ctx, c.options.TimeLimit)
+	defer cancel()
 	k := newCheck(walker{resolver: c.options.Resolver, found: map[string]lookup{}}, from)
 	k.psl = c.options.Discovery == PSL
 	k.evaluate(ctx, s, d)
@@ -131,6 +145,12 @@ func (k *check) aligned(ctx context.Context, domain mail.Domain, strict bool) (b
 	}
 	if err := k.findOrganization(ctx); err != nil {
 		return false, err
+	}
+	// An organizational domain is the name itself or above it: of a stranger's
+	// name nothing is asked, or trouble with his servers would leave it open
+	// whether he is the author.
+	if org := k.policy.org.domain; domain.String() != org && !strings.HasSuffix(domain.String(), "."+org) {
+		return false, nil
 	}
 	org, err := k.organizational(ctx, domain.String())
 	return err == nil && org.domain == k.policy.org.domain, err

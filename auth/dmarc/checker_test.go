@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"gatepost/auth/dkim"
 	"gatepost/auth/dmarc"
@@ -219,5 +220,49 @@ func TestAliasOfNothingExists(t *testing.T) {
 		if r := checker.Check(t.Context(), domain(t, from), spf.Result{}, nil); r.Tag != want || r.Value != "fail" {
 			t.Errorf("%s: %+v", from, r)
 		}
+	}
+}
+
+// A stranger who signed with a domain of his own whose servers are in trouble
+// left it open whether the author passed: a forgery was deferred, and with
+// temperror: accept taken in.
+func TestTroubleOfAStrangersDomainIsNone(t *testing.T) {
+	s := newServer(t)
+	checker := dmarc.New(dmarc.Options{Resolver: s.Resolver(t)})
+	for _, name := range []string{"evil.com", "a.b.evil.com", "notexample.com"} {
+		s.Fail("_dmarc."+name, "TXT", dnstest.ServFail)
+		s.Fail("_dmarc.b."+name, "TXT", dnstest.ServFail)
+		for _, list := range []string{"dkim:pass:" + name, "spf:pass:" + name, "dkim:temperror:" + name + " spf:temperror:" + name} {
+			sender, signatures := proofs(t, list)
+			if r := checker.Check(t.Context(), domain(t, "example.com"), sender, signatures); r.Value != "fail" {
+				t.Errorf("%s: %+v", list, r)
+			}
+		}
+		if n := s.Queries("_dmarc."+name, "TXT"); n != 0 {
+			t.Errorf("%d questions about %s", n, name)
+		}
+	}
+}
+
+// Ten signatures in slow zones, each with a walk of eight names, kept a session
+// busy for minutes.
+func TestTimeLimit(t *testing.T) {
+	s := newServer(t)
+	var list string
+	for i := range 10 {
+		name := fmt.Sprintf("a.b.c.d.e.f.g.slow%d.example.com", i)
+		s.Fail("_dmarc."+name, "TXT", dnstest.Timeout)
+		list += " dkim:pass:" + name
+	}
+	resolver := s.ResolverWith(t, dnsx.Options{TryTimeout: 2 * time.Second, Timeout: 2 * time.Second})
+	checker := dmarc.New(dmarc.Options{Resolver: resolver, TimeLimit: 100 * time.Millisecond})
+	start := time.Now()
+	_, d := proofs(t, list)
+	if r := checker.Check(t.Context(), domain(t, "example.com"), spf.Result{}, d); r.Value != "temperror" || r.Policy != "reject" || time.Since(start) > 5*time.Second {
+		t.Errorf("%+v after %s", r, time.Since(start))
+	}
+	_, d = proofs(t, list+" dkim:pass:example.com")
+	if r := checker.Check(t.Context(), domain(t, "example.com"), spf.Result{}, d); r.Value != "pass" {
+		t.Errorf("a signature of the author behind them: %+v", r)
 	}
 }
