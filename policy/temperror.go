@@ -134,10 +134,11 @@ func (e *Engine) possibleActions(f Facts) []Action {
 
 // supposedReverse is what the client may yet turn out to be where its reverse
 // DNS gives no answer: nobody in particular, or a forwarder that an override
-// for this author knows by its name.
+// for this author knows by its name. With temperror: accept it is nobody: the
+// reverse zone is the client's own, and trouble there would let him in.
 func (e *Engine) supposedReverse(f Facts) []Facts {
 	out := []Facts{f}
-	if f.IPRev.Value != "temperror" || f.From.IsNull() {
+	if f.IPRev.Value != "temperror" || f.From.IsNull() || !e.dmarc.deferTrouble {
 		return out
 	}
 	now := e.now()

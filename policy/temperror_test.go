@@ -93,7 +93,7 @@ func TestOverrideByClientWithoutReverseDNSDefers(t *testing.T) {
 		{"it is by DKIM", func(o *Options, _ *proofs) { o.Overrides[0].Forwarder = Forwarder{DKIM: "lists.example"} }, Reject},
 		{"there is no name for certain", func(_ *Options, p *proofs) { p.iprev = nil }, Reject},
 		{"the message passes", func(_ *Options, p *proofs) { p.spf = spfResult(t, "pass", "author.example") }, Accept},
-		{"temperror: accept", func(o *Options, _ *proofs) { o.DMARC.TempError = "accept" }, Accept},
+		{"temperror: accept lets nobody in by trouble of his own", func(o *Options, _ *proofs) { o.DMARC.TempError = "accept" }, Reject},
 	} {
 		p := &proofs{spf: spfResult(t, "softfail", "author.example"), dmarc: policyOf("reject"), iprev: errDown}
 		o := options(t, p)
