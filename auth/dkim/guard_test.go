@@ -410,3 +410,23 @@ func TestCancelledContext(t *testing.T) {
 		}
 	})
 }
+
+// Ten sound signatures put in front of the author's, by whoever handed the
+// message on, were all that was verified, and DMARC failed.
+func TestSignaturesInFrontHidTheAuthors(t *testing.T) {
+	s := newEd25519Signer(t)
+	junk, _, _ := strings.Cut(s.sign(t, strings.Replace(testTags, "d=example.com", "d=junk.test", 1), testMessage), "From: Joe")
+	keys := records{testKeyName: s.record, "s1._domainkey.junk.test": s.record}
+	results := verifyWith(t, testOptions(keys), strings.Repeat(junk, 12)+s.sign(t, testTags, testMessage))
+	if len(results) != 13 {
+		t.Fatalf("%d results", len(results))
+	}
+	checkResult(t, results[12], Pass, "")
+	for i, r := range results[:12] { // the others from the top
+		if i < 9 {
+			checkResult(t, r, Pass, "")
+		} else {
+			checkResult(t, r, Policy, "more than 10 signatures")
+		}
+	}
+}

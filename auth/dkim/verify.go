@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,22 +94,21 @@ func (v *Verifier) verify(ctx context.Context, content mail.Body) ([]Result, int
 		return nil, 0, fmt.Errorf("verify DKIM signatures: %w", err)
 	}
 	fields := header.All("DKIM-Signature")
-	results := make([]Result, 0, min(len(fields), maxResults+1)) // never grows: candidates point into it
+	shown := min(len(fields), maxResults)
+	results := make([]Result, shown, shown+1) // never grows: candidates point into it
 	var candidates []*candidate
-	for i, field := range fields {
-		if i == maxResults {
-			reason := fmt.Sprintf("%d more signatures were not looked at", len(fields)-maxResults)
-			results = append(results, Result{Value: Policy, BodyLength: -1, Reason: reason})
-			break
-		}
-		results = append(results, Result{BodyLength: -1})
+	for _, i := range v.order(header, fields[:shown]) {
 		result := &results[i]
-		sig, f := v.admit(header, broken, field, result, len(candidates))
+		result.BodyLength = -1
+		sig, f := v.admit(header, broken, fields[i], result, len(candidates))
 		if f != nil {
 			result.Value, result.Reason = f.value, f.reason
 			continue
 		}
 		candidates = append(candidates, &candidate{sig: sig, result: result})
+	}
+	if rest := len(fields) - shown; rest > 0 {
+		results = append(results, Result{Value: Policy, BodyLength: -1, Reason: fmt.Sprintf("%d more signatures were not looked at", rest)})
 	}
 	if len(candidates) == 0 {
 		return results, 0, nil
@@ -118,6 +118,34 @@ func (v *Verifier) verify(ctx context.Context, content mail.Body) ([]Result, int
 		return nil, work, fmt.Errorf("verify DKIM signatures: %w", err)
 	}
 	return results, work, nil
+}
+
+// order is in which signatures are looked at: from the top. Where there are
+// more than are verified, those by the author's domain, a parent of it or a
+// name below it come first, or whoever hands the message on could hide them
+// behind his own.
+func (v *Verifier) order(header mail.Header, fields []mail.Field) []int {
+	order := make([]int, len(fields))
+	for i := range order {
+		order[i] = i
+	}
+	author, err := mail.HeaderFrom(header)
+	if len(fields) <= v.options.MaxSignatures || err != nil {
+		return order
+	}
+	byAuthor := make([]bool, len(fields))
+	for i, field := range fields {
+		var r Result
+		_, _ = parseSignature(field, &r)
+		byAuthor[i] = r.Domain.Within(author.Domain()) || author.Domain().Within(r.Domain)
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		if byAuthor[a] == byAuthor[b] {
+			return 0
+		}
+		return map[bool]int{true: -1, false: 1}[byAuthor[a]]
+	})
+	return order
 }
 
 // admit decides by the field alone whether a signature is worth a look-up.
