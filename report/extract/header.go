@@ -9,6 +9,9 @@ import (
 // maxHeader bounds the header of the message and of each part.
 const maxHeader = 256 << 10
 
+// maxValue bounds what is kept of a field; each folded line is a copy of it.
+const maxValue = 8 << 10
+
 // header is fields by lower-case name; of several with one name the first.
 type header map[string]string
 
@@ -24,8 +27,8 @@ func split(b []byte) (header, []byte) {
 		case next > maxHeader:
 			return h, b[next:]
 		case line[0] == ' ' || line[0] == '\t':
-			if name != "" {
-				h[name] += " " + string(bytes.TrimSpace(line))
+			if name != "" && len(h[name]) < maxValue {
+				h[name] += " " + string(bytes.TrimSpace(line[:min(len(line), maxValue)]))
 			}
 		default:
 			name = h.begin(line)
@@ -43,7 +46,8 @@ func (h header) begin(line []byte) string {
 	if _, seen := h[name]; !ok || seen || name == "" {
 		return ""
 	}
-	h[name] = string(bytes.TrimSpace(value))
+	value = bytes.TrimSpace(value)
+	h[name] = string(value[:min(len(value), maxValue)])
 	return name
 }
 
