@@ -189,3 +189,19 @@ func TestUpgradeKeepsReports(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
+
+// All senders together are bounded by records too.
+func TestRecordsOfAllSenders(t *testing.T) {
+	each(t, func(o *Options) { o.Daily.Records = 10 }, func(r *rig) {
+		for i, c := range []struct {
+			sender string
+			rows   int
+			want   string
+		}{{"a.example", 6, "1 new"}, {"b.example", 5, "5 more records than b.example may send today"}, {"b.example", 4, "1 new"}, {"c.example", 1, "all senders together sent 10 records today"}} {
+			r.proven = c.sender
+			if got := r.consume(xmlOf(i, c.rows)).String(); !strings.Contains(got, c.want) {
+				r.t.Errorf("message %d: %s", i, got)
+			}
+		}
+	})
+}
