@@ -375,6 +375,18 @@ func TestOfferNeverWaits(t *testing.T) {
 	}
 }
 
+// TestDomainsAreBounded: over the hours of a day too.
+func TestDomainsAreBounded(t *testing.T) {
+	l, s := newLimits(), Settings{PerDomain: 1 << 30, PerHour: 1 << 30}
+	now := time.Unix(1700000000, 0)
+	for i := range maxKnown {
+		l.admit(domain(t, fmt.Sprintf("d%d.example", i)), fmt.Sprint(i), now, s)
+	}
+	if _, result := l.admit(domain(t, "new.example"), "new", now.Add(time.Hour), s); result != Limited || len(l.domains) != maxKnown {
+		t.Errorf("%q with %d domains", result, len(l.domains))
+	}
+}
+
 // TestClientBehindAFilter: the report tells the client that was judged.
 func TestClientBehindAFilter(t *testing.T) {
 	w, x := newWorld(t)
