@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"gatepost/dnsx"
@@ -105,7 +106,7 @@ func (k Key) compareOne(text string) (matches bool, problems []string) {
 		}
 		add("the record says k=%s, but the key is of kind %s", mail.SafeText(kind, 40), k.recordKind())
 	}
-	if h, ok := tags["h"]; ok && !listed(h, "sha256") && !listed(h, "*") {
+	if h, ok := tags["h"]; ok && !listed(h, "sha256") {
 		add("the record allows only h=%s, but signatures use sha256", mail.SafeText(h, 40))
 	}
 	if s, ok := tags["s"]; ok && !listed(s, "email") && !listed(s, "*") {
@@ -121,7 +122,7 @@ func (k Key) compareOne(text string) (matches bool, problems []string) {
 
 func (k Key) comparePublic(tags map[string]string) []string {
 	p, ok := tags["p"]
-	p = strings.Join(strings.Fields(p), "")
+	p = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(p)
 	switch {
 	case !ok:
 		return []string{"the record has no p= with the public key"}
@@ -156,25 +157,34 @@ func parseRecord(text string) (tags map[string]string, bad string) {
 	tags = map[string]string{}
 	for part := range strings.SplitSeq(text, ";") {
 		name, value, ok := strings.Cut(part, "=")
-		name = strings.TrimSpace(name)
+		name = trim(name)
 		switch {
-		case strings.TrimSpace(part) == "":
+		case trim(part) == "":
 			continue
-		case !ok || name == "":
+		case !ok || !tagName.MatchString(name) || strings.ContainsFunc(value, isControl):
 			return nil, fmt.Sprintf("the record is not a list of tags: %q", mail.SafeText(part, 60))
 		}
 		if _, twice := tags[name]; twice {
 			return nil, fmt.Sprintf("the record has the tag %s= twice", mail.SafeText(name, 20))
 		}
-		tags[name] = strings.TrimSpace(value)
+		tags[name] = trim(value)
 	}
 	return tags, ""
 }
 
-// listed tells whether word is in a list with colons.
+// tagName is the tag-name of RFC 6376 section 3.2.
+var tagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
+
+func isControl(r rune) bool { return r < ' ' && !strings.ContainsRune(" \t\r\n", r) || r == 0x7f }
+
+// trim takes folding white space off, and nothing else: verifiers do no more.
+func trim(s string) string { return strings.Trim(s, " \t\r\n") }
+
+// listed tells whether word is in a list with colons, in the case that
+// verifiers compare.
 func listed(list, word string) bool {
 	for one := range strings.SplitSeq(list, ":") {
-		if strings.EqualFold(strings.TrimSpace(one), word) {
+		if trim(one) == word {
 			return true
 		}
 	}
