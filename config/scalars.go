@@ -35,7 +35,7 @@ func (d *Duration) UnmarshalText(b []byte) error {
 		}
 	}
 	v, err := time.ParseDuration(s)
-	if err != nil || v < 0 {
+	if err != nil || v < 0 || days+v < 0 { // more than 292 years
 		return errors.New("expected a duration such as 30s, 5m, 4h or 5d")
 	}
 	*d = Duration(days + v)

@@ -20,7 +20,7 @@ func Forged(h mail.Header, authservID string) []mail.Span {
 			continue
 		}
 		id, ok := claimedID(f.Value())
-		if !ok || sameID(id, authservID) {
+		if !ok || sameID(id, authservID) || sameID(looseID(f.Value()), authservID) {
 			spans = append(spans, f.Span())
 		}
 	}
@@ -63,14 +63,31 @@ func sameID(id, ours string) bool {
 	return strings.EqualFold(id, ours)
 }
 
-// unquote reads a quoted string and ignores what follows it.
+// looseID is what a reader takes for the authserv-id who drops comments, white
+// space and quotes wherever they stand: mx (x) ."example".com.
+func looseID(value string) string {
+	var b strings.Builder
+	for value != "" {
+		rest, ok := skipCFWS(value)
+		if !ok || rest == "" || rest[0] == ';' {
+			break
+		}
+		if rest[0] != '"' && rest[0] != '\\' {
+			b.WriteByte(rest[0])
+		}
+		value = rest[1:]
+	}
+	return b.String()
+}
+
+// unquote reads a quoted string, which must be the whole id.
 func unquote(s string) (string, bool) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
 		case '"':
 			id := strings.TrimSpace(b.String())
-			return id, isPrintable(id)
+			return id, isPrintable(id) && (i+1 == len(s) || strings.IndexByte(" \t\r\n;(/=", s[i+1]) >= 0)
 		case '\\':
 			if i++; i == len(s) {
 				return "", false

@@ -45,8 +45,10 @@ func FuzzFormat(f *testing.F) {
 		if err != nil || id != "mx.example.com" || len(ours) != 2 || ours[0].Result != "fail" || len(ours[0].Props) != len(strict[0].Props) {
 			t.Fatalf("%q, %q: %q reads as %q, %v, %v", reason, value, field, id, ours, err)
 		}
-		if strings.Contains(strings.ToLower(field), "=pass") {
-			t.Fatalf("%q, %q: %q holds a pass", reason, value, field)
+		for _, word := range []string{"dkim=pass", "dmarc=pass", "spf=pass", "arc=pass"} {
+			if strings.Contains(strings.ToLower(field), word) {
+				t.Fatalf("%q, %q: %q holds %s", reason, value, field, word)
+			}
 		}
 		h, err := mail.ParseHeader([]byte(field))
 		if err != nil || len(h.Fields) != 1 || len(Forged(h, "mx.example.com")) != 1 {

@@ -114,14 +114,16 @@ func (r *reader) word(ends string) string {
 // between them.
 func (r *reader) value() string {
 	var b strings.Builder
+	quoted := false
 	for {
 		b.WriteString(r.word(" \t\r\n;()\"\\"))
 		if !strings.HasPrefix(r.s, `"`) {
 			break
 		}
+		quoted = true
 		b.WriteString(r.quoted())
 	}
-	if r.err == nil && (b.Len() == 0 || r.s != "" && strings.IndexByte(")\\", r.s[0]) >= 0) {
+	if r.err == nil && (b.Len() == 0 && !quoted || r.s != "" && strings.IndexByte(")\\", r.s[0]) >= 0) {
 		r.fail("no value at %.20q", r.s)
 	}
 	return b.String()
