@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 
 	"gatepost/mail"
 )
@@ -63,7 +64,7 @@ func facts(b []byte) json.RawMessage {
 	if len(b) == 0 {
 		return nil
 	}
-	if json.Valid(b) {
+	if json.Valid(b) && utf8.Valid(b) {
 		return b
 	}
 	quoted, err := json.Marshal(mail.SafeText(string(b), textLimit))

@@ -44,7 +44,7 @@ const (
 // "none".
 func Format(authservID string, methods []Method) []byte {
 	w := &folder{}
-	w.word(FieldName + ": " + formatValue(authservID))
+	w.word(FieldName + ": " + formatValue(serverID(authservID)))
 	written := false
 	for _, m := range methods {
 		if !isKeyword(m.Name) || !isKeyword(m.Result) {
@@ -67,6 +67,15 @@ func Format(authservID string, methods []Method) []byte {
 		w.word("none")
 	}
 	return append(w.out, "\r\n"...)
+}
+
+// serverID is how an authserv-id with U-labels is written and compared: only
+// A-labels fit into the field of every message.
+func serverID(s string) string {
+	if d, err := mail.ParseDomain(s); err == nil && strings.ContainsFunc(s, func(c rune) bool { return c > '~' }) {
+		return d.String()
+	}
+	return s
 }
 
 // folder puts words on lines.

@@ -195,6 +195,20 @@ func TestForged(t *testing.T) {
 	}
 }
 
+// An authserv-id with U-labels went out as "b?cher.example", and forged fields
+// with its A-labels stayed.
+func TestInternationalAuthservID(t *testing.T) {
+	if got := string(Format("Bücher.example", nil)); got != "Authentication-Results: xn--bcher-kva.example;\r\n none\r\n" {
+		t.Errorf("written %q", got)
+	}
+	for _, id := range []string{"xn--bcher-kva.example", "XN--Bcher-KVA.example.", "bücher.example"} {
+		h, err := mail.ParseHeader([]byte("Authentication-Results: " + id + "; dkim=pass\r\n"))
+		if err != nil || len(Forged(h, "bücher.example")) != 1 {
+			t.Errorf("%q stays, %v", id, err)
+		}
+	}
+}
+
 func FuzzForged(f *testing.F) {
 	for _, s := range []string{"mx.example.com; none", "(a(b)) x", `"a\"b"`, "\"", "(", "x/1"} {
 		f.Add(s)

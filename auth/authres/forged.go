@@ -14,6 +14,7 @@ const maxCommentDepth = 16
 // whatever case, quoting, folding or company of comments and a version, and
 // those whose authserv-id cannot be read, since another program may read ours.
 func Forged(h mail.Header, authservID string) []mail.Span {
+	authservID = serverID(authservID)
 	var spans []mail.Span
 	for _, f := range h.Fields {
 		if !f.Is(FieldName) {
