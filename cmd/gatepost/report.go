@@ -35,7 +35,7 @@ func (s *span) UnmarshalText(b []byte) error {
 		if err == nil {
 			return nil
 		}
-	} else if d, err := time.ParseDuration(string(b)); err == nil {
+	} else if d, err := time.ParseDuration(string(b)); err == nil && d >= 0 {
 		*s = span(d)
 		return nil
 	}
