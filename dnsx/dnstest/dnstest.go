@@ -34,6 +34,13 @@ const (
 	Referral        Fault = "names of other servers instead of an answer"
 	CNAMELoop       Fault = "alias of an alias of itself"
 	CNAMEChain      Fault = "alias of a new alias, for ever"
+	TruncatedHang   Fault = "truncated over UDP, no answer over TCP"
+	TruncatedClosed Fault = "truncated over UDP, TCP closed"
+	WrongType       Fault = "answer to another type"
+	ExtraRecords    Fault = "records of other names, types and classes beside the answer"
+	NXDomainAnswer  Fault = "answer that says the name does not exist"
+	Empty           Fault = "no record and no SOA"
+	OtherCase       Fault = "names in another case" // allowed
 	AuthenticData   Fault = "AD bit set" // not a fault but a lie, unless the resolver trusts this server
 )
 
@@ -150,20 +157,31 @@ func key(name, recordType string) string {
 func (s *Server) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	fault := s.count(query.Question[0])
 	reply := zone.Zones{s.zone}.Answer(query)
-	if overUDP := zone.OverUDP(w); fault == Truncated && overUDP || fault == TruncatedAlways {
+	if truncates(fault, zone.OverUDP(w)) {
 		reply = new(dns.Msg).SetReply(query)
 		reply.Truncated = true
 		_ = w.WriteMsg(reply)
 		return
 	}
 	switch fault {
-	case Timeout:
+	case Timeout, TruncatedHang:
+	case TruncatedClosed:
+		_ = w.Close()
 	case Garbage:
 		_, _ = w.Write([]byte("this is no DNS message, however long one looks at it"))
 	default:
 		spoil(query, reply, fault)
 		zone.Send(w, query, reply)
 	}
+}
+
+// truncates tells whether the reply is cut to nothing.
+func truncates(fault Fault, overUDP bool) bool {
+	switch fault {
+	case Truncated, TruncatedHang, TruncatedClosed:
+		return overUDP
+	}
+	return fault == TruncatedAlways
 }
 
 // count notes a query and gives the fault that it meets.
@@ -191,6 +209,8 @@ func spoil(query, reply *dns.Msg, fault Fault) {
 		*reply = *new(dns.Msg).SetRcode(query, dns.RcodeRefused)
 	case WrongName:
 		reply.Question = []dns.Question{{Name: "other.invalid.", Qtype: query.Question[0].Qtype, Qclass: dns.ClassINET}}
+	case WrongType:
+		reply.Question = []dns.Question{{Name: name, Qtype: dns.TypeHINFO, Qclass: dns.ClassINET}}
 	case WrongID:
 		reply.Id++
 	case NotResponse:
@@ -209,8 +229,27 @@ func spoil(query, reply *dns.Msg, fault Fault) {
 	case CNAMEChain:
 		*reply = *new(dns.Msg).SetReply(query)
 		reply.Answer = chain(name)
+	case ExtraRecords:
+		reply.Answer = append(strangers(name), reply.Answer...)
+	case NXDomainAnswer:
+		reply.Rcode = dns.RcodeNameError
+	case Empty:
+		*reply = *new(dns.Msg).SetReply(query)
+	case OtherCase:
+		reply.Question = []dns.Question{{Name: strings.ToUpper(name), Qtype: query.Question[0].Qtype, Qclass: dns.ClassINET}}
+		for _, rr := range reply.Answer {
+			rr.Header().Name = strings.ToUpper(name)
+		}
 	case AuthenticData:
 		reply.AuthenticatedData = true
+	}
+}
+
+// strangers are records that a resolver must not take for an answer about name.
+func strangers(name string) []dns.RR {
+	return []dns.RR{
+		newRR(`other.invalid. 60 IN TXT "v=spf1 +all"`), newRR(`other.invalid. 60 IN TXT "v=DMARC1; p=none"`), newRR(`other.invalid. 60 IN TXT "v=DKIM1; p="`),
+		newRR(name + ` 60 CH TXT "v=spf1 +all"`), newRR(name + " 60 IN HINFO a b"), newRR("x." + name + ` 60 IN TXT "v=spf1 +all"`),
 	}
 }
 
