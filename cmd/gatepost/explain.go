@@ -49,6 +49,7 @@ func explainText(w io.Writer, e gateway.ExplainAnswer) {
 	for _, r := range x.Recipients {
 		verdict("RCPT", r.Verdict)
 	}
+	proofsText(w, x.Facts)
 	for _, s := range x.Facts.Steps {
 		fmt.Fprintf(w, "  rule %-22s %-10s %s\n", s.Rule, s.Result, s.Reason)
 	}

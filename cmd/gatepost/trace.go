@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatepost/auth/arc"
+	"gatepost/auth/dkim"
 	"gatepost/gateway"
 	"gatepost/gateway/intake"
 	"gatepost/mail"
@@ -90,13 +91,20 @@ func factsText(w io.Writer, raw json.RawMessage) {
 	if len(raw) == 0 || json.Unmarshal(raw, &r) != nil {
 		return
 	}
-	f := r.Facts
+	proofsText(w, r.Facts)
+	if r.Verdict.Action != "" {
+		fmt.Fprintf(w, "verdict    %s\n", verdictText(r.Verdict))
+	}
+}
+
+// proofsText prints what was found out about a message.
+func proofsText(w io.Writer, f policy.Facts) {
 	upstreamText(w, f.Upstream)
 	if f.SPF.Value != "" {
 		fmt.Fprintf(w, "spf        %s (%s %s) %s %s\n", f.SPF.Value, f.SPF.Identity, f.SPF.Domain, f.SPF.Mechanism, f.SPF.Reason)
 	}
 	for _, d := range f.DKIM {
-		fmt.Fprintf(w, "dkim       %s d=%s s=%s a=%s %s\n", d.Value, d.Domain, d.Selector, d.Algorithm, d.Reason)
+		signatureText(w, d)
 	}
 	if f.ARC.Value != "" {
 		fmt.Fprintf(w, "arc        %s%s %s\n", f.ARC.Value, sealersText(f.ARC), f.ARC.Reason)
@@ -110,8 +118,26 @@ func factsText(w io.Writer, raw json.RawMessage) {
 	if f.IPRev.Value != "" {
 		fmt.Fprintf(w, "iprev      %s %s %s\n", f.IPRev.Value, f.IPRev.Name, f.IPRev.Reason)
 	}
-	if r.Verdict.Action != "" {
-		fmt.Fprintf(w, "verdict    %s\n", verdictText(r.Verdict))
+}
+
+// signatureText prints one DKIM signature, its key on a line of its own.
+func signatureText(w io.Writer, d dkim.Result) {
+	fmt.Fprintf(w, "dkim       %s d=%s s=%s a=%s i=%s b=%s %s\n", d.Value, d.Domain, d.Selector, d.Algorithm, d.Identity, d.B, d.Reason)
+	var about []string
+	if d.KeyBits > 0 {
+		about = append(about, fmt.Sprintf("key of %d bits", d.KeyBits))
+	}
+	if d.KeyName != "" {
+		about = append(about, "found by CNAME at "+d.KeyName)
+	}
+	if d.Testing {
+		about = append(about, "marked as testing")
+	}
+	if d.BodyLength >= 0 {
+		about = append(about, fmt.Sprintf("l=%d octets of the body", d.BodyLength))
+	}
+	if len(about) > 0 {
+		fmt.Fprintf(w, "           %s\n", strings.Join(about, ", "))
 	}
 }
 
