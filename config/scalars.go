@@ -108,7 +108,7 @@ func (u *URL) UnmarshalText(b []byte) error {
 // String is the URL without its password.
 func (u URL) String() string {
 	p, err := url.Parse(string(u))
-	if err != nil {
+	if err != nil || strings.Contains(p.Opaque, "@") { // "postgres:user:password@host"
 		return "[redacted]"
 	}
 	q := p.Query()

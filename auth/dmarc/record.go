@@ -190,7 +190,7 @@ func parseURIs(value string) []ReportURI {
 func parseURI(item string) (ReportURI, bool) {
 	text, limit, limited := strings.Cut(item, "!")
 	parsed, err := url.Parse(text)
-	if err != nil || parsed.Scheme == "" || strings.ContainsAny(text, " \t\"<>") {
+	if err != nil || parsed.Scheme == "" || strings.ContainsFunc(text, notURI) {
 		return ReportURI{}, false
 	}
 	if strings.EqualFold(parsed.Scheme, "mailto") && !strings.Contains(parsed.Opaque, "@") {
@@ -206,6 +206,9 @@ func parseURI(item string) (ReportURI, bool) {
 	}
 	return uri, true
 }
+
+// notURI tells of octets that stand in no URI; net/url lets some into fragments.
+func notURI(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '<' || r == '>' }
 
 // parseSize reads "50m": digits with an optional power of 1024. Nothing fits
 // into no octets, and what is beyond all numbers is the largest one.
