@@ -2,6 +2,7 @@ package dnsx
 
 import (
 	"bytes"
+	"net"
 	"strings"
 	"testing"
 
@@ -122,6 +123,39 @@ func FuzzName(f *testing.F) {
 		var back dns.Msg
 		if err := back.Unpack(b); err != nil || !sameName(back.Question[0].Name, wire) {
 			t.Fatalf("%q is %q, asked as %q, %v", name, wire, back.Question[0].Name, err)
+		}
+	})
+}
+
+// tcp is a connection on which the server has said all that it will say.
+type tcp struct {
+	net.Conn
+	in *bytes.Reader
+}
+
+func (c tcp) Read(p []byte) (int, error)  { return c.in.Read(p) }
+func (c tcp) Write(p []byte) (int, error) { return len(p), nil }
+
+// FuzzTCP: of a stream the one message counts whose length stands before it,
+// if it answers the question and is whole (RFC 1035 section 4.2.2).
+func FuzzTCP(f *testing.F) {
+	whole := packed(f, dns.RcodeSuccess, `a.example. 60 IN TXT "v=spf1 -all"`)
+	framed := func(length int, b []byte) []byte { return append([]byte{byte(length >> 8), byte(length)}, b...) }
+	f.Add(framed(len(whole), whole))
+	f.Add(framed(len(whole)+1, whole))
+	f.Add(framed(len(whole)-1, whole))
+	f.Add(framed(0, whole))
+	f.Add([]byte{0})
+	f.Fuzz(func(t *testing.T, said []byte) {
+		query := fuzzQuery()
+		reply, err := converseTCP(tcp{in: bytes.NewReader(said)}, []byte("question"), query)
+		if err != nil {
+			return
+		}
+		length := int(said[0])<<8 | int(said[1])
+		want, err := readReply(said[2:2+length], query)
+		if err != nil || reply.Truncated || reply.String() != want.String() {
+			t.Fatalf("%x: %v, want %v, %v", said, reply, want, err)
 		}
 	})
 }

@@ -51,6 +51,9 @@ func FuzzSenderPattern(f *testing.F) {
 			return
 		}
 		name := p.domain.String()
+		if _, err := mail.ParseAddress("joe@"+name, false); err != nil {
+			return // a name that no address has
+		}
 		behind := name + ".evil.example" // which lies within "example"
 		if at(name) == p.subdomains || at("evil"+name) || at(behind) && !strings.HasSuffix(behind, "."+name) {
 			t.Fatalf("%q matches wrongly around %s", text, name)

@@ -37,7 +37,7 @@ func (r *report) text() string {
 
 func (r *report) recipientText(b *strings.Builder, to Recipient) {
 	wrap(b, "", to.Address.Path())
-	say := func(format string, args ...any) { wrap(b, "    ", fmt.Sprintf(format, args...)) }
+	say := func(format string, args ...any) { wrap(b, "    ", mail.SafeText(fmt.Sprintf(format, args...), 2000)) }
 	if hint := r.hint(to); hint != "" {
 		say("%s", hint)
 	}
