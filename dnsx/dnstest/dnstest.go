@@ -41,7 +41,7 @@ const (
 	NXDomainAnswer  Fault = "answer that says the name does not exist"
 	Empty           Fault = "no record and no SOA"
 	OtherCase       Fault = "names in another case" // allowed
-	AuthenticData   Fault = "AD bit set" // not a fault but a lie, unless the resolver trusts this server
+	AuthenticData   Fault = "AD bit set"            // not a fault but a lie, unless the resolver trusts this server
 )
 
 // Server is a DNS server on loopback.
