@@ -25,6 +25,9 @@ func TestFormat(t *testing.T) {
 	if got != want {
 		t.Errorf("Format =\n%s\nwant\n%s", got, want)
 	}
+	if got := string(Format("example.com", []Method{{"spf", "none", "", []Prop{{"smtp.x=y", "z", "v"}, {"smtp", "a b", "v"}, {"", "x", "v"}, {"smtp", "-", "v"}}}})); got != "Authentication-Results: example.com;\r\n spf=none\r\n" {
+		t.Errorf("names that are none: %q", got)
+	}
 	if got := string(Format("example.com", []Method{{"", "pass", "", nil}, {"x=y", "pass", "", nil}})); got != "Authentication-Results: example.com;\r\n none\r\n" {
 		t.Errorf("no methods: %q", got)
 	}
@@ -164,13 +167,13 @@ func TestForged(t *testing.T) {
 		"mx.example.com/1; none", "(x) mx.example.com; none", "(x (y\\)) z)\r\n (w) mx.example.com (v) 1 (u); none", `"mx.example.com"; none`,
 		`"mx.exam\ple.com"; none`, `" mx.example.com "; none`, "mx.example.com", "mx.example.com dkim=pass", "mx.example.com.; none", "mx.example.com(c); none",
 		"mx.example.com=x", `"mx".example.com; none`, `mx."example".com; none`, "mx(c).example.com; none", "mx (c) .example (d)\r\n .com; none", `"mx" ".example.com"; none`,
-		`"mx".example.com 1; none`, "MX.EXAMPLE.COM.\t(c)\r\n 1 ; spf=pass", `"MX.EXAMPLE.COM." 1; none`, "((c) (d)) mx.example.com;", "mx.example.com;", "mx.example.com ;;", `"mx.example.com"x; none`, // and what cannot be read:
+		`"mx".example.com 1; none`, "MX.EXAMPLE.COM.\t(c)\r\n 1 ; spf=pass", `"MX.EXAMPLE.COM." 1; none`, "((c) (d)) mx.example.com;", "mx.example.com;", "mx.example.com ;;", `"mx.example.com"x; none`, ")mx.example.com; none", "(a)) mx.example.com; none", // and what cannot be read:
 		"", "; dkim=pass", "(x", "(x; mx.example.com", `"mx.example.com`, "=?utf-8?q?mx.example.com?=; none", "mx.example\x00.com; none",
 		"m\xc3\xbcx.example; none", `mx.exa"mple".com; none`, strings.Repeat("(", 17) + strings.Repeat(")", 17) + "other.example; none", "<mx.example.com>; none",
 	}
 	theirs := []string{"other.example; dkim=pass", "example.com; none", "mx.example.com.other.example; none", "amx.example.com; none",
 		"(mx.example.com) other.example; none", `"other.example" (mx.example.com); none`, "other.example; x=mx.example.com", "(a) other.example 1; none", `"other.example" 1; none`, "other.example/1; none",
-		"other.example", "other.example;", "mx (c) .example; com", "mx.example; .com", "xmx.example.com.; none", "mx.example.com2; none"}
+		"other.example", "other.example;", "mx (c) .example; com", "mx.example; .com", "xmx.example.com.; none", `"oth\er.example"; none`, `" other.example "; none`, "(\\)) other.example; none", "mx.example.com2; none"}
 	check := func(name, value string, want bool) {
 		raw := "Subject: x\r\n" + name + value + "\r\nFrom: a@b\r\n\r\n"
 		h, err := mail.ParseHeader([]byte(raw))

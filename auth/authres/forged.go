@@ -55,7 +55,7 @@ func isPrintable(id string) bool {
 			return false
 		}
 	}
-	return id != "" && !strings.ContainsAny(id, "=?<>\\\"")
+	return id != "" && !strings.ContainsAny(id, ")=?<>\\\"")
 }
 
 // sameID also takes names that mean the same in DNS.

@@ -67,6 +67,14 @@ func TestReadInstance(t *testing.T) {
 	}
 }
 
+func TestReadRefusesControlOctets(t *testing.T) {
+	for _, value := range []string{"mx; spf=pass reason=\"a\x07b\"", "mx; spf=pass smtp.mailfrom=\"a\x00\"@b.test", "mx; spf=pass smtp.mailfrom=a\x7f@b.test", "m\x01x; none", "mx; spf\x02=pass"} {
+		if _, _, err := Read(value); !errors.Is(err, ErrSyntax) {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
+
 func TestProp(t *testing.T) {
 	m := Method{Props: []Prop{{"header", "d", "a.test"}, {"header", "s", "x"}, {"header", "d", "b.test"}}}
 	if v, ok := m.Prop("header", "s"); v != "x" || !ok {
