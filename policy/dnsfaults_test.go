@@ -74,7 +74,9 @@ var dnsFaults = []struct {
 		return each(good, func(name, _ string) string { return name + ". 60 IN CNAME gone.example.\n" })
 	}, want: nothing},
 	{name: "100 strings in one record", zone: func(_ *testing.T, good map[string]string) string {
-		return each(good, func(name, text string) string { return txt(name, text+strings.Repeat(" ", 100-min(100, len(text))), 100) })
+		return each(good, func(name, text string) string {
+			return txt(name, text+strings.Repeat(" ", 100-min(100, len(text))), 100)
+		})
 	}, want: sound},
 	{name: "100 records, ours first", zone: func(_ *testing.T, good map[string]string) string {
 		return each(good, func(name, text string) string { return txt(name, text, 1) + others(name, 99) })
