@@ -13,7 +13,7 @@ import (
 // Forms in which docs/security.md names code: a file, perhaps with a function
 // behind it, and further functions of the file named last.
 var (
-	namedFile = regexp.MustCompile("[a-zA-Z0-9_/]+\\.go(:(Test|Fuzz)[A-Za-z0-9]+)?")
+	namedFile = regexp.MustCompile(`[a-zA-Z0-9_/]+\.go(:(Test|Fuzz)[A-Za-z0-9]+)?`)
 	namedTest = regexp.MustCompile(`\b(Test|Fuzz)[A-Z][A-Za-z0-9]*\b`)
 )
 
