@@ -337,3 +337,21 @@ test.odd.test. 60 IN A 127.0.0.2
 		}
 	}
 }
+
+// Eleven records of 60 KiB of macros cost two seconds of processor time.
+func TestLongRecordIsNotExpanded(t *testing.T) {
+	s := newServer(t)
+	for name, n := range map[string]int{"long.test": 8000, "longer.test": 9000} {
+		line := name + ". 60 IN TXT \"v=spf1 \""
+		for range n / 100 {
+			line += " " + quoted(strings.Repeat(" ip4:10.1.1.1/32 ip4:10.1.1.2/32 ", 3)+"\x20")
+		}
+		s.Add(t, line+` " ip4:192.0.2.1 -all"`)
+	}
+	if r := check(t, s, "192.0.2.1", "helo.test", address(t, "u", "long.test")); r.Value != "pass" {
+		t.Errorf("a record of 8,000 octets: %+v", r)
+	}
+	if r := check(t, s, "192.0.2.1", "helo.test", address(t, "u", "longer.test")); r.Value != "permerror" || !strings.Contains(r.Reason, "longer than 8192 octets") {
+		t.Errorf("a record of 9,000 octets: %+v", r)
+	}
+}

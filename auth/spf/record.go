@@ -37,8 +37,15 @@ func isRecord(txt string) bool {
 
 var modifierName = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9._-]*)=(.*)$`)
 
+// maxRecord bounds a record: section 3.4 wants them to fit a reply of 512
+// octets. Each macro in one can become a hundred times its size.
+const maxRecord = 8 << 10
+
 // parseRecord reads the whole record; any error is a permerror (section 4.6).
 func parseRecord(txt string) (*record, error) {
+	if len(txt) > maxRecord {
+		return nil, fmt.Errorf("longer than %d octets", maxRecord)
+	}
 	for i := range len(txt) {
 		if txt[i] < ' ' || txt[i] > '~' {
 			return nil, fmt.Errorf("octet 0x%02x in the record", txt[i])
