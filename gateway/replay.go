@@ -79,6 +79,7 @@ type Replay struct {
 	report ReplayReport
 	seen   map[mail.ID]bool
 	groups map[string]*ReplayGroup
+	differ map[policy.Difference]int
 }
 
 // ReplayReport is what would change.
@@ -86,6 +87,21 @@ type ReplayReport struct {
 	Judged  int           `json:"judged"`
 	Changed int           `json:"changed"` // undecided ones too
 	Groups  []ReplayGroup `json:"groups"`
+	// Settings are those that shape the proofs and are not what they were when
+	// the proofs were made. Such a message is judged by what its facts tell of
+	// it all the same, and is undecided where they do not.
+	Settings []ReplaySetting `json:"settings,omitempty"`
+	// Unknown counts messages of an older version, whose facts do not tell by
+	// which of these settings they were gathered: taken for the same.
+	Unknown int `json:"unknown_settings,omitempty"`
+}
+
+// ReplaySetting is a setting that changed, and for how many messages.
+type ReplaySetting struct {
+	Setting string `json:"setting"`
+	Was     string `json:"was"`
+	Is      string `json:"is"`
+	Count   int    `json:"count"`
 }
 
 // ReplayGroup are messages of one author's domain that would change alike.
@@ -112,7 +128,7 @@ func NewReplay(c *config.Loaded) (*Replay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	return &Replay{engine: engine, seen: map[mail.ID]bool{}, groups: map[string]*ReplayGroup{}}, nil
+	return &Replay{engine: engine, seen: map[mail.ID]bool{}, groups: map[string]*ReplayGroup{}, differ: map[policy.Difference]int{}}, nil
 }
 
 // Add judges messages; one that it has judged already it passes over.
@@ -125,6 +141,7 @@ func (r *Replay) Add(list []trace.Judged) {
 		}
 		r.seen[j.ID] = true
 		r.report.Judged++
+		r.settings(policySession(was.Session), was.Facts)
 		d := r.engine.Decide(policySession(was.Session), was.Facts)
 		before, after := actionText(was.Verdict), actionText(d.Verdict)
 		if d.Undecided {
@@ -133,6 +150,17 @@ func (r *Replay) Add(list []trace.Judged) {
 		if before != after {
 			r.changed(j, was.Facts, ReplayGroup{Was: before, Becomes: after, Rule: d.Verdict.Rule})
 		}
+	}
+}
+
+// settings notes by which other settings the proofs were made.
+func (r *Replay) settings(s policy.Session, f policy.Facts) {
+	list, known := r.engine.Differences(s, f)
+	if !known && f.Proved {
+		r.report.Unknown++
+	}
+	for _, d := range list {
+		r.differ[d]++
 	}
 }
 
@@ -173,6 +201,12 @@ func (r *Replay) Report() ReplayReport {
 	for _, g := range r.groups {
 		out.Groups = append(out.Groups, *g)
 	}
+	for d, n := range r.differ {
+		out.Settings = append(out.Settings, ReplaySetting{d.Setting, d.Was, d.Is, n})
+	}
+	slices.SortFunc(out.Settings, func(a, b ReplaySetting) int {
+		return cmp.Or(cmp.Compare(a.Setting, b.Setting), b.Count-a.Count, cmp.Compare(a.Was, b.Was))
+	})
 	slices.SortFunc(out.Groups, func(a, b ReplayGroup) int {
 		return cmp.Or(b.Count-a.Count, cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Was+a.Becomes+a.Rule, b.Was+b.Becomes+b.Rule))
 	})

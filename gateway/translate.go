@@ -95,6 +95,9 @@ func policyOptions(c *config.Config) policy.Options {
 		Sealing:        p.ARC.Seal.Domain != "",
 		Exempt:         prefixStrings(p.Exempt),
 		TagHeader:      p.Tag.Header,
+		Made: policy.Made{
+			MinRSABits: p.DKIM.MinRSABits, MaxSignatures: p.DKIM.MaxSignatures, BodyLengthTag: p.DKIM.BodyLengthTag, Discovery: p.DMARC.Discovery,
+		},
 	}
 	for _, u := range p.Upstreams {
 		o.Upstreams = append(o.Upstreams, policy.UpstreamRule{Addresses: prefixStrings(u.Addresses), Hops: u.Hops})

@@ -77,6 +77,19 @@ func TestDiscoveryCompared(t *testing.T) {
 	s.logged("DMARC discovery differs", `"psl_policy":"reject"`)
 }
 
+// replay asks what another policy would have done, and gives the exit status.
+func (s *site) replay(t *testing.T, policy string) (string, int) {
+	t.Helper()
+	config, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(config), "policy: {}", "policy: {"+policy+"}", 1)
+	cmd := exec.Command(binary(t), "replay", "--since", "1d", "--config", writeFile(t, t.TempDir(), "new.yaml", changed))
+	out, _ := cmd.CombinedOutput()
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
 // TestReplay: another policy over the mail of the last days, waiting, ended
 // and refused.
 func TestReplay(t *testing.T) {
@@ -94,17 +107,7 @@ func TestReplay(t *testing.T) {
 	send(t, fromExchange, s.mx, 250, "bob@example.test", "carl@world.test", letter("bob@example.test", "carl@world.test", "relayed", "text"))
 	s.settled()
 	s.traced(good, "delivered")
-	other := func(policy string) (string, int) {
-		t.Helper()
-		config, err := os.ReadFile(s.config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		changed := strings.Replace(string(config), "policy: {}", "policy: {"+policy+"}", 1)
-		cmd := exec.Command(binary(t), "replay", "--since", "1d", "--config", writeFile(t, t.TempDir(), "new.yaml", changed))
-		out, _ := cmd.CombinedOutput()
-		return string(out), cmd.ProcessState.ExitCode()
-	}
+	other := func(policy string) (string, int) { return s.replay(t, policy) }
 	waitFor(t, 10*time.Second, "the refusals to be recorded", func() bool {
 		out, code := other("")
 		return code == 0 && strings.Contains(out, "5 message(s) judged again, 0 would change")
@@ -125,4 +128,36 @@ func TestReplay(t *testing.T) {
 		t.Errorf("exempt: exit status %d\n%s", code, out)
 	}
 	lacks(t, out, "good.test", "example.test")
+}
+
+// TestReplayOfOtherProofs: settings that shape the proofs are judged by the
+// facts where these tell, are undecided where they do not, and are named.
+func TestReplayOfOtherProofs(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "", nil)
+	data := s.signAs(t, "plain.test", s.signAs(t, "reject.test", letter("a@reject.test", "bob@example.test", "signed twice", "text")))
+	id := queuedID(t, send(t, fromStranger, s.mx, 250, "a@plain.test", "bob@example.test", data))
+	send(t, fromStranger, s.mx, 550, "a@plain.test", "bob@example.test", letter("a@reject.test", "bob@example.test", "not signed", "text"))
+	s.settled()
+	waitFor(t, 10*time.Second, "the refusal to be recorded", func() bool {
+		out, code := s.replay(t, "")
+		return code == 0 && strings.Contains(out, "2 message(s) judged again, 0 would change")
+	})
+	for _, c := range []struct {
+		policy string
+		code   int
+		told   []string
+	}{
+		{"dkim: {min_rsa_bits: 2048}", 0, []string{"0 would change", "2 message(s) were judged with policy.dkim.min_rsa_bits: 1024, now 2048"}},
+		{"dkim: {max_signatures: 1}", 2, []string{"1 reject.test accept reject dmarc " + id, "policy.dkim.max_signatures: 10, now 1"}},
+		{"dkim: {body_length_tag: accept}", 0, []string{"policy.dkim.body_length_tag: unsafe, now accept"}},
+		{"dmarc: {discovery: psl}", 0, []string{"policy.dmarc.discovery: treewalk, now psl"}},
+		{"upstreams: [{addresses: [" + fromStranger + "]}]", 2, []string{"1 reject.test accept undecided - " + id, "1 reject.test reject undecided", "policy.upstreams: another list, now this list"}},
+	} {
+		out, code := s.replay(t, c.policy)
+		if code != c.code {
+			t.Errorf("%s: exit status %d, want %d", c.policy, code, c.code)
+		}
+		contains(t, strings.Join(strings.Fields(out), " "), c.told...)
+	}
 }

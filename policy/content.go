@@ -15,6 +15,9 @@ const maxHeaderFields = 1000
 // read finds what the header alone says.
 func (e *Engine) read(s Session, h mail.Header) Facts {
 	f := Facts{Fields: len(h.Fields), Report: isReport(h), Upstream: e.upstreamOf(s, h)}
+	if s.Role == mail.RoleMX {
+		f.Made = e.made
+	}
 	from, err := mail.HeaderFrom(h)
 	if err == nil {
 		f.From = from

@@ -28,6 +28,7 @@ type Engine struct {
 	upstreams  []upstream
 	tagHeader  string
 	sampleKey  []byte
+	made       Made
 	proofs     Proofs
 	now        func() time.Time
 }

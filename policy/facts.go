@@ -16,6 +16,7 @@ type Facts struct {
 	Fields    int           `json:"fields,omitempty"`     // of the header
 	Report    bool          `json:"report,omitempty"`     // the message is a report about mail
 	Upstream  Upstream      `json:"upstream,omitzero"`    // the client behind a filter of ours
+	Made      Made          `json:"made,omitzero"`        // what the proofs were made with
 	Proved    bool          `json:"proved,omitempty"`     // the proofs below were asked for
 	Unread    string        `json:"unread,omitempty"`     // why they could not be made
 	SPF       spf.Result    `json:"spf,omitzero"`

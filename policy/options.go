@@ -50,6 +50,8 @@ type Options struct {
 	Overrides []Override
 	Upstreams []UpstreamRule
 	TagHeader string // policy.tag.header
+	// Made is what the Proofs go by; Made.Upstreams is made of Upstreams.
+	Made Made
 	// SampleKey is shared by all nodes and secret: pct draws by it.
 	SampleKey []byte
 	Proofs    Proofs

@@ -80,7 +80,21 @@ func (e *Engine) Content(ctx context.Context, s Session, env mail.Envelope, head
 
 // Decide runs the list over facts alone: no DNS, no content. It forgets what
 // an earlier decision wrote into them.
+//
+// Where the facts were gathered by other settings than this engine's, it tries
+// what they may be by these: where that changes the verdict, it is undecided.
 func (e *Engine) Decide(s Session, f Facts) Decision {
+	list, open := e.supposed(s, f)
+	d := e.decide(s, list[0])
+	for _, other := range list[1:] {
+		o := e.decide(s, other)
+		open = open || o.Undecided || o.Verdict.Action != d.Verdict.Action || o.Verdict.Would != d.Verdict.Would
+	}
+	d.Undecided = d.Undecided || open
+	return d
+}
+
+func (e *Engine) decide(s Session, f Facts) Decision {
 	f.Steps, f.Disposition = nil, e.disposition(f)
 	j := &judgement{session: s, facts: f}
 	v := accepted()

@@ -40,6 +40,7 @@ func New(o Options) (*Engine, error) {
 		exempt:     p.prefixes("policy.exempt", o.Exempt),
 		tagHeader:  p.fieldName("policy.tag.header", o.TagHeader),
 		sampleKey:  o.SampleKey,
+		made:       o.Made,
 		proofs:     o.Proofs,
 		now:        o.Now,
 	}
@@ -53,6 +54,7 @@ func New(o Options) (*Engine, error) {
 	e.spf = p.spf(o.SPF)
 	e.dmarc = p.dmarc(o.DMARC)
 	e.overrides = p.overrides(o.Overrides, e.now())
+	e.made.Upstreams = upstreamsInShort(o.Upstreams)
 	e.upstreams = p.upstreams(o.Upstreams, e.exempt)
 	e.clients = p.clients(o.RelayClients)
 	e.users = p.users(o.Users)

@@ -80,7 +80,15 @@ func replayText(w io.Writer, r gateway.ReplayReport) {
 		t.Flush()
 	}
 	fmt.Fprintf(w, "%d message(s) judged again, %d would change\n", r.Judged, r.Changed)
-	fmt.Fprintln(w, "Not seen here: changes of policy.dkim, policy.upstreams and policy.dmarc.discovery, which shape the proofs themselves.")
+	for _, s := range r.Settings {
+		fmt.Fprintf(w, "%d message(s) were judged with %s: %s, now %s\n", s.Count, s.Setting, s.Was, s.Is)
+	}
+	if len(r.Settings) > 0 {
+		fmt.Fprintln(w, "Such a setting shapes the proofs themselves: where the facts do not tell what it would have changed, a message is undecided.")
+	}
+	if r.Unknown > 0 {
+		fmt.Fprintf(w, "%d message(s) of an older version do not tell their policy.dkim, policy.upstreams and policy.dmarc.discovery: taken for those of now\n", r.Unknown)
+	}
 }
 
 func orDash(s string) string {

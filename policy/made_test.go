@@ -1,0 +1,224 @@
+package policy
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"gatepost/auth/arc"
+	"gatepost/auth/arc/arctest"
+	"gatepost/auth/canon"
+	"gatepost/auth/dkim"
+	"gatepost/auth/dmarc"
+	"gatepost/auth/peertest"
+	"gatepost/auth/spf"
+	"gatepost/dnsx"
+	"gatepost/dnsx/dnstest"
+	"gatepost/mail"
+)
+
+// changing draws messages and policies whose proofs are made otherwise.
+type changing struct {
+	*mathrand.Rand
+	keys     map[string]*rsa.PrivateKey // by selector
+	resolver *dnsx.Resolver
+}
+
+func (g *changing) pick(of ...string) string { return of[g.IntN(len(of))] }
+
+const changingZone = `
+org.test. 60 TXT "v=spf1 ip4:192.0.2.1 -all"
+_dmarc.org.test. 60 TXT "v=DMARC1; p=reject"
+sub.apart.org.test. 60 TXT "v=spf1 ip4:192.0.2.1 -all"
+_dmarc.apart.org.test. 60 TXT "v=DMARC1; p=quarantine; psd=n"
+low.single.test. 60 TXT "v=spf1 ip4:192.0.2.1 -all"
+_dmarc.low.single.test. 60 TXT "v=DMARC1; p=reject"
+none.test. 60 TXT "v=spf1 ip4:192.0.2.1 -all"
+_dmarc.broken.test. 60 TXT "v=DMARC1; p=bogus"
+_dmarc.strict.test. 60 TXT "v=DMARC1; p=reject; adkim=s; aspf=s; pct=50"
+forwarder.test. 60 TXT "v=spf1 ip4:192.0.2.9 -all"
+`
+
+var changingDomains = []string{"org.test", "mail.org.test", "sub.apart.org.test", "apart.org.test", "low.single.test", "single.test", "none.test", "broken.test", "strict.test", "mail.strict.test", "forwarder.test"}
+
+func newChanging(t *testing.T) *changing {
+	t.Helper()
+	g := &changing{Rand: mathrand.New(mathrand.NewPCG(peertest.Seed(t), 7)), keys: map[string]*rsa.PrivateKey{}}
+	var zone strings.Builder
+	zone.WriteString(changingZone)
+	for _, bits := range []int{1024, 1536, 2048} {
+		key, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		selector := fmt.Sprintf("r%d", bits)
+		g.keys[selector] = key
+		for _, name := range changingDomains {
+			zone.WriteString(peertest.TXT(selector+"._domainkey."+name, "v=DKIM1; p="+base64.StdEncoding.EncodeToString(public)))
+		}
+	}
+	zone.WriteString(peertest.TXT(arctest.Sealer{Domain: "forwarder.test"}.Name(), arctest.Sealer{Domain: "forwarder.test"}.Record()))
+	g.resolver = dnstest.New(t, zone.String()).ResolverWith(t, dnsx.Options{})
+	return g
+}
+
+// sign puts an RSA signature above a message, with l= or without From perhaps.
+func (g *changing) sign(t *testing.T, message string) string {
+	t.Helper()
+	if g.IntN(6) == 0 {
+		return g.pick("DKIM-Signature: v=1; a=rsa-sha256\r\n", "DKIM-Signature: v=1; a=rsa-sha256; d=org.test; s=gone; h=From; bh=AAAA; b=AAAA\r\n") + message
+	}
+	header, err := mail.ParseHeader([]byte(message))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := message[header.Size:]
+	l, names := "", g.pick("From:Subject", "From:Subject", "From:Subject", "Subject")
+	if g.IntN(4) == 0 {
+		n := g.IntN(len(body))
+		l, body = fmt.Sprintf("l=%d; ", n), body[:n]
+	}
+	digest := sha256.Sum256([]byte(body))
+	selector := g.pick("r1024", "r1536", "r2048")
+	field := fmt.Sprintf("DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/simple; d=%s; s=%s; %sh=%s; bh=%s;\r\n b=", g.pick(changingDomains...), selector, l, names, base64.StdEncoding.EncodeToString(digest[:]))
+	hasher := sha256.New()
+	canon.NewIndex(header).WriteSigned(hasher, strings.Split(names, ":"), []byte(field), canon.Relaxed)
+	value, err := rsa.SignPKCS1v15(nil, g.keys[selector], crypto.SHA256, hasher.Sum(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return field + base64.StdEncoding.EncodeToString(value) + "\r\n" + message
+}
+
+// message draws one and who brings it.
+func (g *changing) message(t *testing.T) (Session, mail.Envelope, string) {
+	t.Helper()
+	text := "From: Joe <joe@" + g.pick(changingDomains...) + ">\r\nSubject: x\r\n\r\nHi, Ann.\r\n"
+	if g.IntN(12) == 0 {
+		text = "From: a@org.test, b@org.test\r\n" + text[strings.Index(text, "\r\n")+2:]
+	}
+	for range g.IntN(4) {
+		text = g.sign(t, text)
+	}
+	if g.IntN(3) == 0 {
+		s := arctest.Sealer{Domain: "forwarder.test", Results: "forwarder.test; dmarc=pass header.from=" + g.pick(changingDomains...)}
+		sealed, err := s.Seal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = sealed
+	}
+	for range g.IntN(3) {
+		text = "Received: from client.test (unknown [" + g.pick("192.0.2.1", "198.51.100.1", "203.0.113.8") + "])\r\n by filter.test (Postfix) with ESMTP id 4X; Sat, 21 Nov 2026 12:00:00 +0000 (UTC)\r\n" + text
+	}
+	s := stranger()
+	s.Addr = netip.MustParseAddr(g.pick("192.0.2.1", "198.51.100.1", "203.0.113.7", "203.0.113.8"))
+	return s, mail.Envelope{From: address(t, "joe@"+g.pick(changingDomains...))}, text
+}
+
+// policy draws a policy.
+func (g *changing) policy(t *testing.T) Options {
+	t.Helper()
+	o := options(t, &proofs{})
+	o.Made = Made{MinRSABits: []int{1024, 1536, 2048}[g.IntN(3)], MaxSignatures: []int{1, 2, 10}[g.IntN(3)], BodyLengthTag: g.pick("unsafe", "accept"), Discovery: g.pick("treewalk", "psl", "compare")}
+	switch g.IntN(6) {
+	case 0, 1:
+		o.Upstreams = []UpstreamRule{{Addresses: []string{"203.0.113.7"}, Hops: 1 + g.IntN(2)}}
+	case 2:
+		o.Upstreams = []UpstreamRule{{Addresses: []string{"203.0.113.7", "203.0.113.8"}, Hops: 1 + g.IntN(2)}}
+	}
+	if g.IntN(4) == 0 {
+		o.Exempt = []string{"198.51.100.1"}
+	}
+	o.SPF.Fail = g.pick("", "", "reject", "tag")
+	o.Domains[0].Name, o.Domains[0].Spoofed = domain(t, "org.test"), g.pick("none", "quarantine")
+	if g.IntN(2) == 0 {
+		o.TrustedSealers = []string{"forwarder.test"}
+	}
+	if g.IntN(4) == 0 {
+		o.Mode = ModeMonitor
+	}
+	return o
+}
+
+// proving gives a policy its proofs.
+func (g *changing) proving(o Options) Options {
+	m := o.Made
+	o.Proofs = Proofs{
+		SPF:  spf.New(spf.Options{Resolver: g.resolver}),
+		DKIM: dkim.NewVerifier(dkim.Options{Resolver: g.resolver, MinRSABits: m.MinRSABits, MaxSignatures: m.MaxSignatures, BodyLengthTag: m.BodyLengthTag}),
+		ARC:  arc.NewVerifier(arc.Options{Resolver: g.resolver, MinRSABits: m.MinRSABits}), DMARC: dmarc.New(dmarc.Options{Resolver: g.resolver, Discovery: m.Discovery}),
+	}
+	return o
+}
+
+// TestDecideIsWhatWouldHaveBeen: another policy, tried on facts, comes to what
+// it would have come to had it judged the message, or says that it cannot tell.
+func TestDecideIsWhatWouldHaveBeen(t *testing.T) {
+	g := newChanging(t)
+	same, changed, undecided := 0, 0, 0
+	for i := range 4 * peertest.Cases(t) {
+		s, env, text := g.message(t)
+		content := mail.MemoryBody([]byte(text))
+		h, err := mail.HeaderOf(t.Context(), content, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, is := g.policy(t), g.policy(t)
+		if i%4 == 0 { // one setting alone
+			made := []func(*Made){func(m *Made) { m.MinRSABits = is.Made.MinRSABits }, func(m *Made) { m.MaxSignatures = is.Made.MaxSignatures },
+				func(m *Made) { m.BodyLengthTag = is.Made.BodyLengthTag }, func(m *Made) { m.Discovery = is.Made.Discovery }}
+			only := was
+			made[g.IntN(len(made))](&only.Made)
+			is = only
+		}
+		facts, v, _ := engine(t, g.proving(was)).Content(t.Context(), s, env, h, content)
+		_, want, _ := engine(t, g.proving(is)).Content(t.Context(), s, env, h, content)
+		d := engine(t, is).Decide(s, keptFacts(t, facts))
+		switch {
+		case d.Undecided:
+			undecided++
+		case d.Verdict.Action != want.Action || d.Verdict.Would != want.Would:
+			t.Errorf("%+v %+v to %+v %+v: %s %s on the facts, would have been %s %s\n%+v\n%s", was.Made, was.Upstreams, is.Made, is.Upstreams,
+				d.Verdict.Action, d.Verdict.Would, want.Action, want.Would, facts, text)
+		case want.Action != v.Action || want.Would != v.Would:
+			changed++
+		default:
+			same++
+		}
+		if was.Made == is.Made && len(was.Upstreams)+len(is.Upstreams) == 0 && d.Undecided && facts.Proved {
+			t.Errorf("undecided though the proofs would be the same: %+v\n%+v", facts, was.Made)
+		}
+	}
+	t.Logf("%d the same, %d changed, %d undecided", same, changed, undecided)
+	if changed < undecided/4 || undecided == 0 || same < undecided {
+		t.Errorf("%d the same, %d changed, %d undecided", same, changed, undecided)
+	}
+}
+
+// keptFacts is facts as they come back from the trace.
+func keptFacts(t *testing.T, f Facts) Facts {
+	t.Helper()
+	b, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept Facts
+	if err := json.Unmarshal(b, &kept); err != nil {
+		t.Fatal(err)
+	}
+	return kept
+}
