@@ -65,6 +65,28 @@ func TestSpoofedOwnDomain(t *testing.T) {
 	s.inside.wait(t, "Subject: honest")
 }
 
+// TestSpoofedInDisguise: ways to write a domain of ours that a reader's program
+// may show as ours; none is delivered unjudged.
+func TestSpoofedInDisguise(t *testing.T) {
+	t.Parallel()
+	config := strings.Replace(siteConfig, `{name: all.example.test, next_hop: inside,`, `{name: all.example.test, next_hop: inside, spoofed: reject,`, 1)
+	s := newSite(t, "", nil)
+	s.configure(config, s.vars)
+	s.start()
+	for name, from := range map[string]string{
+		"as it is": "boss@all.example.test", "capitals": "boss@ALL.Example.TEST", "below it": "boss@mail.all.example.test", "far below it": "boss@a.b.c.d.all.example.test",
+		"trailing dot": "boss@all.example.test.", "full-width letter": "boss@\uff41ll.example.test", "ideographic full stop": "boss@all\u3002example\u3002test",
+		"soft hyphen": "boss@a\u00adll.example.test", "zero width joiner": "boss@all\u200d.example.test", "capital of another script": "boss@all.ex\u2090mple.test",
+		"quoted local part": `"boss"@all.example.test`, "blanks around dots": "boss@all . example . test", "comment in the domain": "boss@all.(x)example.test", "folded domain": "boss@all.example\r\n .test",
+		"route": "<@plain.test:boss@all.example.test>", "brackets": "Boss <boss@all.example.test>", "encoded": "=?utf-8?q?boss=40all.example.test?=", "encoded domain": "boss@=?utf-8?q?all.example.test?=",
+		"latin-1": "boss@all.ex\xe4mple.test", "percent": "boss%all.example.test@all.example.test", "null sender below": "a@x.all.example.test",
+	} {
+		t.Run(name, func(t *testing.T) {
+			send(t, fromStranger, s.mx, 550, "a@plain.test", "bob@example.test", letter(from, "bob@example.test", "in disguise", "text"))
+		})
+	}
+}
+
 // TestDiscoveryCompared: the tree walk decides, and where the list of public
 // suffixes differs the log and the trace say so.
 func TestDiscoveryCompared(t *testing.T) {

@@ -213,6 +213,7 @@ func otherDiscovery(f, g Facts) []dmarc.Result {
 		policies = []string{r.Policy}
 	} else {
 		out = append(out, valued(r, dmarc.None))
+		r.Pct, r.HasT = 100, false // every policy is supposed, the milder ones too
 	}
 	if g.passesAtAll() {
 		out = append(out, valued(r, dmarc.Pass))

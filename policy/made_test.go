@@ -39,7 +39,7 @@ const changingZone = `
 org.test. 60 TXT "v=spf1 ip4:192.0.2.1 -all"
 _dmarc.org.test. 60 TXT "v=DMARC1; p=reject"
 sub.apart.org.test. 60 TXT "v=spf1 ip4:192.0.2.1 -all"
-_dmarc.apart.org.test. 60 TXT "v=DMARC1; p=quarantine; psd=n"
+_dmarc.apart.org.test. 60 TXT "v=DMARC1; p=quarantine; psd=n; pct=0"
 low.single.test. 60 TXT "v=spf1 ip4:192.0.2.1 -all"
 _dmarc.low.single.test. 60 TXT "v=DMARC1; p=reject"
 none.test. 60 TXT "v=spf1 ip4:192.0.2.1 -all"
@@ -79,7 +79,7 @@ func newChanging(t *testing.T) *changing {
 func (g *changing) sign(t *testing.T, message string) string {
 	t.Helper()
 	if g.IntN(6) == 0 {
-		return g.pick("DKIM-Signature: v=1; a=rsa-sha256\r\n", "DKIM-Signature: v=1; a=rsa-sha256; d=org.test; s=gone; h=From; bh=AAAA; b=AAAA\r\n") + message
+		return g.pick("DKIM-Signature: v=1; a=rsa-sha256\r\n", "DKIM-Signature: v=1; a=rsa-sha256; d=org.test; s=gone; h=From; bh="+strings.Repeat("A", 43)+"=; b=AAAA\r\n") + message
 	}
 	header, err := mail.ParseHeader([]byte(message))
 	if err != nil {
@@ -221,4 +221,61 @@ func keptFacts(t *testing.T, f Facts) Facts {
 		t.Fatal(err)
 	}
 	return kept
+}
+
+// TestSignatureByOtherSettings: what facts tell of a signature, and what they
+// leave open.
+func TestSignatureByOtherSettings(t *testing.T) {
+	sound := dkim.Result{Value: dkim.Pass, Algorithm: "rsa-sha256", KeyBits: 1024, BodyLength: -1}
+	with := func(change func(*dkim.Result)) dkim.Result { r := sound; change(&r); return r }
+	made := func(bits, sigs int, l string) Made {
+		return Made{MinRSABits: bits, MaxSignatures: sigs, BodyLengthTag: l, Discovery: "treewalk"}
+	}
+	plain := made(1024, 10, "unsafe")
+	policyOf := func(r *dkim.Result) { r.Value = dkim.Policy }
+	for name, c := range map[string]struct {
+		was, is     Made
+		above       []dkim.Result
+		r           dkim.Result
+		pass, other bool
+	}{
+		"the same":                              {plain, plain, nil, sound, true, false},
+		"a key that is too short now":           {plain, made(2048, 10, "unsafe"), nil, sound, false, true},
+		"a key that is long enough still":       {plain, made(2048, 10, "unsafe"), nil, with(func(r *dkim.Result) { r.KeyBits = 2048 }), true, false},
+		"Ed25519":                               {plain, made(2048, 10, "unsafe"), nil, with(func(r *dkim.Result) { r.KeyBits, r.Algorithm = 256, "ed25519-sha256" }), true, false},
+		"a key that is long enough now":         {made(2048, 10, "unsafe"), plain, nil, with(policyOf), true, true},
+		"a key that is too short still":         {made(2048, 10, "unsafe"), made(1536, 10, "unsafe"), nil, with(policyOf), false, true},
+		"a failure stays one":                   {made(2048, 10, "unsafe"), plain, nil, with(func(r *dkim.Result) { r.Value = dkim.Fail }), false, true},
+		"l= that was accepted":                  {made(1024, 10, "accept"), plain, nil, with(func(r *dkim.Result) { r.BodyLength = 7 }), false, true},
+		"l= that was not accepted":              {plain, made(1024, 10, "accept"), nil, with(func(r *dkim.Result) { r.Value, r.BodyLength = dkim.Policy, 7 }), true, true},
+		"policy for another reason":             {plain, made(1024, 10, "accept"), nil, with(policyOf), false, true},
+		"places taken":                          {plain, made(1024, 1, "unsafe"), []dkim.Result{sound}, sound, false, true},
+		"places left":                           {plain, made(1024, 2, "unsafe"), []dkim.Result{sound}, sound, true, false},
+		"places taken perhaps":                  {plain, made(1024, 1, "unsafe"), []dkim.Result{{Value: dkim.PermError}}, sound, true, true},
+		"one too many then, looked at now":      {made(1024, 1, "unsafe"), plain, []dkim.Result{sound}, dkim.Result{Value: dkim.Policy, BodyLength: -1}, true, true},
+		"not looked at for another reason then": {made(1024, 1, "unsafe"), plain, nil, dkim.Result{Value: dkim.Policy, BodyLength: -1}, false, true},
+	} {
+		e := &Engine{made: c.is}
+		if pass, other := e.signature(Facts{Made: c.was, DKIM: append(c.above, c.r)}, len(c.above)); pass != c.pass || other != c.other {
+			t.Errorf("%s: passes %v, does not %v, want %v and %v", name, pass, other, c.pass, c.other)
+		}
+	}
+}
+
+// TestComparedDiscoveryIsKnown: where both ways were asked, the other answer
+// is among the facts.
+func TestComparedDiscoveryIsKnown(t *testing.T) {
+	e := &Engine{made: Made{Discovery: dmarc.PSL}}
+	f := Facts{Made: Made{Discovery: dmarc.Compare}, Proved: true, DMARC: dmarc.Result{Value: dmarc.Fail, Policy: "none", Pct: 100, PolicyDomain: domain(t, "a.org.test")}}
+	if list, open := e.supposed(stranger(), f); len(list) != 1 || open || list[0].DMARC.Policy != "none" {
+		t.Errorf("no difference: %+v, open %v", list, open)
+	}
+	f.DMARC.PSL = &dmarc.Comparison{Value: dmarc.Pass, Policy: "reject", PolicyDomain: f.DMARC.PolicyDomain}
+	if list, open := e.supposed(stranger(), f); len(list) != 1 || open || list[0].DMARC.Value != dmarc.Pass || list[0].DMARC.Policy != "reject" {
+		t.Errorf("another answer: %+v, open %v", list, open)
+	}
+	f.Made.Discovery = dmarc.TreeWalk
+	if list, _ := e.supposed(stranger(), f); len(list) < 2 {
+		t.Errorf("only one way was asked: %+v", list)
+	}
 }

@@ -106,10 +106,14 @@ func receivedWords(value string) ([]string, error) {
 	return nil, errClauses
 }
 
-// clauses wants one from, one by and a date behind them.
+// clauses wants one from, one by and a date behind them. The second word is a
+// HELO name, which may be any: one called "by" must not make the field unread.
 func clauses(words []string, date string) error {
 	from, by := 0, 0
-	for _, w := range words {
+	for i, w := range words {
+		if i == 1 {
+			continue
+		}
 		switch strings.ToLower(w) {
 		case "from":
 			from++

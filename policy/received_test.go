@@ -19,6 +19,8 @@ func TestParseReceived(t *testing.T) {
 		"Exim, no name":          {"from [203.0.113.9] (port=4711 helo=helo.example) by mx.example with esmtp id 1t" + onDate, "203.0.113.9", "helo.example"},
 		"Exchange":               {"from mail.author.example (203.0.113.9) by EX1.corp.example (10.0.0.1) with Microsoft SMTP Server (version=TLS1_2, cipher=TLS_ECDHE) id 15.2.1" + onDate, "203.0.113.9", "mail.author.example"},
 		"Exchange, IPv6":         {"from a.example (2001:db8::9) by b.example (2001:db8::1) with Microsoft SMTP Server id 15.20.1 via Frontend Transport" + onDate, "2001:db8::9", "a.example"},
+		"a client called by":     {"from by (h.example [203.0.113.9]) by mx.example (Postfix) with SMTP id 4X" + onDate, "203.0.113.9", "by"},
+		"a client called from":   {"from FROM (h.example [203.0.113.9]) by mx.example (Postfix) with SMTP id 4X" + onDate, "203.0.113.9", "FROM"},
 		"mapped IPv4":            {"from a.example (b.example [IPv6:::ffff:203.0.113.9]) by c.example with SMTP id 1" + onDate, "203.0.113.9", "a.example"},
 	} {
 		got, err := parseReceived(c.value)
