@@ -51,7 +51,33 @@ func (g *Gateway) reportFunctions() map[string]admin.Function {
 		"report/list":    admin.Answer(g.reportList),
 		"report/show":    admin.Answer(g.reportShow),
 		"report/sources": admin.Answer(g.reportSources),
+		"report/forget":  admin.Answer(g.reportForget),
 	}
+}
+
+// ReportForget names a sender of reports; empty: mail that proved none.
+type ReportForget struct {
+	Sender string `json:"sender"`
+}
+
+// ReportForgotten tells how many reports were removed.
+type ReportForgotten struct {
+	Reports int `json:"reports"`
+}
+
+func (g *Gateway) reportForget(ctx context.Context, q ReportForget) (ReportForgotten, error) {
+	if q.Sender != "" {
+		d, err := mail.ParseDomain(q.Sender)
+		if err != nil {
+			return ReportForgotten{}, admin.Invalid("%v", err)
+		}
+		q.Sender = d.String()
+	}
+	n, err := g.reports.Forget(ctx, q.Sender)
+	if n > 0 {
+		g.logged("reports removed", "sender", q.Sender, "reports", n)
+	}
+	return ReportForgotten{n}, err
 }
 
 func (q ReportQuestion) check() error {

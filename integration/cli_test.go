@@ -82,7 +82,7 @@ func TestJSON(t *testing.T) {
 		"quarantine show": id, "quarantine release": id, "trace": id, "explain": "--listener in --client-ip 127.0.0.1 --helo x.test --mail-from me@sender.test " + eml,
 		"dkim create": "other.test", "dkim import": "third.test s2 " + pem, "dkim export": "sender.test s1", "dkim dns": "sender.test",
 		"dkim activate": "third.test s2", "dkim retire": "third.test s2", "dkim remove": "third.test s2", "dkim sign": eml, "dkim verify": eml,
-		"queue delete": id, "quarantine delete": "--all", "queue stats": "--account", "report sources": "sender.test",
+		"queue delete": id, "quarantine delete": "--all", "queue stats": "--account", "report sources": "sender.test", "report forget": "evil.test",
 		"report preview": "sender.test", "report send": "sender.test",
 	}
 	fails := map[string]bool{"dkim check": true, "dkim verify": true, "quarantine show": true, "quarantine delete": true, "dkim remove": false, "report send": true}

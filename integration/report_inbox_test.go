@@ -90,7 +90,9 @@ func TestReportInbox(t *testing.T) {
 			contains(t, s.mustRun("report", "show", r.ID), "13488712042596170873", "ueber.net", "dkim=pass")
 		}
 	}
-	for _, wrong := range [][]string{{"report", "show", "0zzzzzzzzzz00"}, {"report", "sources", "not a domain"}, {"report", "list", "--kind", "x"}, {"report", "list", "--since", "x"}} {
+	contains(t, s.mustRun("report", "forget", "good.test"), "2 reports of good.test removed")
+	contains(t, s.mustRun("report", "list"), "no reports")
+	for _, wrong := range [][]string{{"report", "forget", "not a domain"}, {"report", "show", "0zzzzzzzzzz00"}, {"report", "sources", "not a domain"}, {"report", "list", "--kind", "x"}, {"report", "list", "--since", "x"}} {
 		if out, err := s.run(wrong...); err == nil {
 			t.Errorf("gatepost %v: %s", wrong, out)
 		}

@@ -19,6 +19,7 @@ type reportCommand struct {
 	List    reportListCommand    `cmd:"" help:"List reports that were sent to report.inbox, and what could not be read, with the reason."`
 	Show    reportShowCommand    `cmd:"" help:"Show one report with its records."`
 	Sources reportSourcesCommand `cmd:"" help:"Show who sends as a domain, from where, and how much passes."`
+	Forget  reportForgetCommand  `cmd:"" help:"Remove all reports that one sender sent us."`
 	Preview reportPreviewCommand `cmd:"" help:"Show the report about a domain that would be sent to its owner, to whom, and why not."`
 	Send    reportSendCommand    `cmd:"" help:"Send the report about a domain and day now."`
 	Sent    reportSentCommand    `cmd:"" help:"List the reports that were sent to owners of domains, and who gets none for a while."`
@@ -241,4 +242,24 @@ func reporters(orgs []string) string {
 		shown += fmt.Sprintf(" and %d more", n)
 	}
 	return shown
+}
+
+type reportForgetCommand struct {
+	Sender string `arg:"" help:"Domain that the reports' mail proved to come from, as 'gatepost report list' shows it, or 'unproven'."`
+}
+
+// Help shows examples.
+func (reportForgetCommand) Help() string {
+	return "Examples: gatepost report forget evil.example\n          gatepost report forget unproven"
+}
+
+// Run removes what a sender made up.
+func (c reportForgetCommand) Run(a *app) error {
+	sender := c.Sender
+	if sender == "unproven" {
+		sender = ""
+	}
+	return ask(a, "report/forget", gateway.ReportForget{Sender: sender}, func(w io.Writer, x gateway.ReportForgotten) {
+		fmt.Fprintf(w, "%d reports of %s removed\n", x.Reports, orUnproven(sender))
+	})
 }

@@ -205,3 +205,30 @@ func TestRecordsOfAllSenders(t *testing.T) {
 		}
 	})
 }
+
+// A sender whose domain proves him can send made-up numbers too; they spoiled
+// every sum until they expired.
+func TestForget(t *testing.T) {
+	each(t, nil, func(r *rig) {
+		for i, sender := range []string{"google.com", "evil.example", "evil.example", ""} {
+			r.proven = sender
+			r.consume(xmlOf(i, 2))
+			r.consume("Subject: no report\r\n\r\n")
+		}
+		for _, c := range []struct {
+			sender          string
+			n, left, unread int
+		}{{"evil.example", 2, 2, 2}, {"evil.example", 0, 2, 2}, {"", 1, 1, 1}} {
+			n, err := r.Forget(r.t.Context(), c.sender)
+			list, err2 := r.List(r.t.Context(), Filter{Limit: 10})
+			unread, err3 := r.Unread(r.t.Context(), time.Unix(0, 0), 10)
+			if err := errors.Join(err, err2, err3); err != nil || n != c.n || len(list) != c.left || len(unread) != c.unread {
+				r.t.Errorf("%q: %d removed, %d reports and %d unread left, %v", c.sender, n, len(list), len(unread), err)
+			}
+		}
+		var rows int64
+		if err := r.store.Get(r.t.Context(), "SELECT COUNT(*) FROM report_in_record", nil, &rows); err != nil || rows != 2 {
+			r.t.Errorf("%d records left, %v", rows, err)
+		}
+	})
+}

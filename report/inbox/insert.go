@@ -146,5 +146,35 @@ func (x *Inbox) Expire(ctx context.Context, before time.Time) error {
 	return nil
 }
 
+// Forget removes all that came from a sender, as Report.Proven names him: made
+// up numbers spoil every sum until they expire. It tells how many reports went.
+func (x *Inbox) Forget(ctx context.Context, proven string) (int, error) {
+	for n := 0; ; {
+		var ids []int64
+		err := x.o.Store.Select(ctx, func(scan func(...any) error) error {
+			var id int64
+			err := scan(&id)
+			ids = append(ids, id)
+			return err
+		}, "SELECT id FROM report_in WHERE proven = ? ORDER BY id LIMIT ?", proven, expireAtOnce)
+		if err != nil {
+			return n, fmt.Errorf("find the reports of %s: %w", named(proven), err)
+		}
+		for _, id := range ids {
+			if err := x.remove(ctx, id); err != nil {
+				return n, err
+			}
+			n++
+		}
+		if len(ids) < expireAtOnce {
+			_, err := x.o.Store.Submit(ctx, store.Statement{SQL: "DELETE FROM report_in_unread WHERE proven = ?", Args: []any{proven}})
+			if err != nil {
+				return n, fmt.Errorf("forget what could not be read of %s: %w", named(proven), err)
+			}
+			return n, nil
+		}
+	}
+}
+
 // kinds are what a filter may name.
 var kinds = []extract.Kind{extract.Aggregate, extract.Failure, extract.TLS}
