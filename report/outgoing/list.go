@@ -84,8 +84,8 @@ func entry(scan func(...any) error) (e Entry, err error) {
 }
 
 // known is what was done about days from one on.
-func (x *Sender) known(ctx context.Context, from tally.Day) (map[candidate]bool, error) {
-	out := map[candidate]bool{}
+func (x *Sender) known(ctx context.Context, from tally.Day) (map[subject]bool, error) {
+	out := map[subject]bool{}
 	err := x.o.Store.Select(ctx, func(scan func(...any) error) error {
 		var day int64
 		var name string
@@ -93,7 +93,7 @@ func (x *Sender) known(ctx context.Context, from tally.Day) (map[candidate]bool,
 			return err
 		}
 		domain, err := mail.ParseDomain(name)
-		out[candidate{day: tally.Day(day), domain: domain}] = true
+		out[subject{tally.Day(day), domain}] = true
 		return err
 	}, "SELECT day, domain FROM report_out WHERE day >= ?", int64(from))
 	if err != nil {
@@ -104,6 +104,16 @@ func (x *Sender) known(ctx context.Context, from tally.Day) (map[candidate]bool,
 
 func (x *Sender) sentSince(ctx context.Context, since time.Time) (n int64, err error) {
 	if err = x.o.Store.Get(ctx, "SELECT COUNT(*) FROM report_out WHERE at >= ? AND state = 'sent'", []any{since.UnixMilli()}, &n); err != nil {
+		return 0, fmt.Errorf("count reports: %w", err)
+	}
+	return n, nil
+}
+
+// sentAbout counts reports about a domain and names below it.
+func (x *Sender) sentAbout(ctx context.Context, since time.Time, org string) (n int64, err error) {
+	err = x.o.Store.Get(ctx, "SELECT COUNT(*) FROM report_out WHERE at >= ? AND state = 'sent' AND (domain = ? OR domain LIKE ?)",
+		[]any{since.UnixMilli(), org, "%." + org}, &n)
+	if err != nil {
 		return 0, fmt.Errorf("count reports: %w", err)
 	}
 	return n, nil

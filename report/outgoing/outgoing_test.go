@@ -206,6 +206,26 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// TestNamesBelow: who owns a domain cannot use up all reports by names below it.
+func TestNamesBelow(t *testing.T) {
+	each(t, func(r *rig) {
+		for i := range perOrganization + 3 {
+			r.saw(fmt.Sprintf("a%d.evil.example", i), "192.0.2.1", 1)
+		}
+		r.saw("good.example", "192.0.2.1", 1)
+		r.now = r.nextMorning()
+		for range 5 {
+			r.at(r.now.Add(time.Minute))
+		}
+		if n := strings.Count(r.subjects(), "evil.example"); n != perOrganization || !strings.Contains(r.subjects(), "good.example") {
+			r.t.Errorf("%d reports about one organization", n)
+		}
+		if r.counted["skipped limit"] != 3 {
+			r.t.Errorf("%v", r.counted)
+		}
+	})
+}
+
 // TestLargeReport: the sources with the most messages, and how much is left out.
 func TestLargeReport(t *testing.T) {
 	each(t, func(r *rig) {

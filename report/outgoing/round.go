@@ -15,9 +15,14 @@ import (
 
 // candidate is a domain and day about which nothing was sent yet.
 type candidate struct {
+	subject
+	at time.Time // when it is due, later after trouble
+}
+
+// subject is what a report is about.
+type subject struct {
 	day    tally.Day
 	domain mail.Domain
-	after  time.Time // not before, after trouble
 }
 
 // Due is when the report about a day is sent: at a time within the window
@@ -32,16 +37,14 @@ func Due(day tally.Day, domain mail.Domain, window time.Duration) time.Time {
 	return at.Add(time.Duration(seconds) * time.Second)
 }
 
-// due takes from a plan what is to be done at a time, the earliest first.
-func due(plan []candidate, now time.Time, window time.Duration, most int) (do, rest []candidate) {
-	for _, c := range plan {
-		if len(do) < most && !now.Before(Due(c.day, c.domain, window)) && !now.Before(c.after) {
-			do = append(do, c)
-		} else {
-			rest = append(rest, c)
-		}
+// due takes from a plan what is to be done now, the earliest first.
+func due(plan []candidate, now time.Time, most int) (do, rest []candidate) {
+	slices.SortStableFunc(plan, func(a, b candidate) int { return a.at.Compare(b.at) })
+	n := 0
+	for n < len(plan) && n < most && !now.Before(plan[n].at) {
+		n++
 	}
-	return do, rest
+	return plan[:n:n], plan[n:]
 }
 
 // Round sends what is due.
@@ -59,7 +62,7 @@ func (x *Sender) Round(ctx context.Context, s Settings) {
 		}
 		x.planned = now
 	}
-	do, rest := due(x.plan, now, s.Window, perRound)
+	do, rest := due(x.plan, now, perRound)
 	x.plan = rest
 	for _, c := range do {
 		if ctx.Err() != nil {
@@ -72,22 +75,22 @@ func (x *Sender) Round(ctx context.Context, s Settings) {
 // attempt sends one report, or remembers when to try again.
 func (x *Sender) attempt(ctx context.Context, s Settings, c candidate) {
 	if c.day < tally.DayOf(x.o.Now())-LateDays {
-		x.skip(ctx, c, Draft{}.refuse(TooLate, fmt.Sprintf("the day ended more than %d days ago", LateDays)))
+		x.skip(ctx, c.subject, Draft{}.refuse(TooLate, fmt.Sprintf("the day ended more than %d days ago", LateDays)))
 		return
 	}
-	err := x.one(ctx, s, c)
+	err := x.one(ctx, s, c.subject)
 	if err == nil || ctx.Err() != nil {
 		return
 	}
-	c.after = x.o.Now().Add(again)
+	c.at = x.o.Now().Add(again)
 	x.plan = append(x.plan, c)
 	x.o.Count("deferred", "trouble")
 	x.o.Logger.Warn("DMARC report not sent; it is tried again", "domain", c.domain.String(), "day", c.day.String(),
-		"next", c.after.UTC().Format(time.RFC3339), telemetry.KeyError, err.Error())
+		"next", c.at.UTC().Format(time.RFC3339), telemetry.KeyError, err.Error())
 }
 
 // one sends the report about c, or skips it for good.
-func (x *Sender) one(ctx context.Context, s Settings, c candidate) error {
+func (x *Sender) one(ctx context.Context, s Settings, c subject) error {
 	d, err := x.Draft(ctx, s, c.day, c.domain)
 	if err != nil {
 		return err
@@ -105,9 +108,16 @@ func (x *Sender) one(ctx context.Context, s Settings, c candidate) error {
 	return err
 }
 
-// limit refuses what is beyond the reports of a day.
+// limit refuses what is beyond the reports of a day, and of a day about the
+// names of one organization: who owns a domain has any number of names below.
 func (x *Sender) limit(ctx context.Context, s Settings, d Draft) (Draft, error) {
 	today := tally.DayOf(x.o.Now())
+	org := tally.Organization(d.Sum.Domain)
+	if n, err := x.sentAbout(ctx, today.Begin(), org); err != nil {
+		return d, err
+	} else if n >= perOrganization {
+		return d.refuse(Limit, fmt.Sprintf("%d reports about %s and names below it were sent on %s already", n, org, today)), nil
+	}
 	n, err := x.sentSince(ctx, today.Begin())
 	if err != nil || n < int64(s.MaxReports) {
 		return d, err
@@ -129,20 +139,20 @@ func (x *Sender) look(ctx context.Context, s Settings) error {
 	if err != nil {
 		return err
 	}
-	before := x.plan
+	later := map[subject]time.Time{}
+	for _, c := range x.plan {
+		later[c.subject] = c.at
+	}
 	x.plan = nil
 	for _, sum := range sums {
-		if sum.Accepted == 0 || known[candidate{day: sum.Day, domain: sum.Domain}] {
+		c := candidate{subject: subject{sum.Day, sum.Domain}}
+		if sum.Accepted == 0 || known[c.subject] {
 			continue
 		}
-		c := candidate{day: sum.Day, domain: sum.Domain}
-		if i := slices.IndexFunc(before, func(b candidate) bool { return b.day == c.day && b.domain == c.domain }); i >= 0 {
-			c.after = before[i].after
+		if c.at = Due(c.day, c.domain, s.Window); later[c.subject].After(c.at) {
+			c.at = later[c.subject]
 		}
 		x.plan = append(x.plan, c)
 	}
-	slices.SortStableFunc(x.plan, func(a, b candidate) int {
-		return Due(a.day, a.domain, s.Window).Compare(Due(b.day, b.domain, s.Window))
-	})
 	return nil
 }

@@ -97,7 +97,7 @@ func addresses(list []mail.Address) []string {
 }
 
 // skip remembers that a report is not sent and why.
-func (x *Sender) skip(ctx context.Context, c candidate, d Draft) {
+func (x *Sender) skip(ctx context.Context, c subject, d Draft) {
 	d.Sum.Day, d.Sum.Domain = c.day, c.domain
 	row, err := x.row(Skipped, d, 0)
 	if err == nil {

@@ -109,6 +109,9 @@ const (
 	// patience is how long after the end of the day a report waits for the
 	// answer about one of its addresses while others are known.
 	patience = 24 * time.Hour
+	// perOrganization bounds the reports of a day about names of one
+	// registered domain.
+	perOrganization = 50
 	// perRound bounds the reports of one round, so that they do not come all
 	// at once when days were missed.
 	perRound = 20

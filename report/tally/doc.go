@@ -10,7 +10,7 @@
 // since the last write, so that a report may show too little, never too much.
 //
 // Only mail whose policy record asks for aggregate reports is counted. What
-// strangers can make it grow to is bounded by the rows of a domain, the
-// domains of a day and the rows of a day; beyond that messages are dropped
+// strangers can make it grow to is bounded by the rows of an organizational
+// domain, the organizational domains of a day and the rows of a day; beyond that messages are dropped
 // from the count, which the log and a metric tell.
 package tally

@@ -83,7 +83,7 @@ func (t *Tally) load(ctx context.Context) {
 	}
 	for id, domain := range found {
 		d.stored[id] = true
-		d.domains[domain]++
+		d.domains[Organization(domain)]++
 		d.total++
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/publicsuffix"
+
 	"gatepost/mail"
 	"gatepost/policy"
 	"gatepost/store"
@@ -30,8 +32,8 @@ type Options struct {
 	Flush   time.Duration // how often Run writes: what a crash loses at most
 
 	Rows          int // of a day
-	RowsPerDomain int // of a day and policy domain
-	Domains       int // of a day
+	RowsPerDomain int // of a day and organizational domain: subdomains cost nothing
+	Domains       int // of a day, likewise
 }
 
 // Defaults of Options.
@@ -56,7 +58,7 @@ type Tally struct {
 // the bounds hold for the whole of it.
 type day struct {
 	rows    map[string]*row
-	domains map[mail.Domain]int
+	domains map[string]int // rows by organizational domain
 	total   int
 	stored  map[string]bool // rows of before the start, counted already
 }
@@ -134,7 +136,7 @@ func accepted(v *policy.Verdict) int64 {
 func (t *Tally) day(on Day) *day {
 	d := t.days[on]
 	if d == nil {
-		d = &day{rows: map[string]*row{}, domains: map[mail.Domain]int{}}
+		d = &day{rows: map[string]*row{}, domains: map[string]int{}}
 		t.days[on] = d
 	}
 	return d
@@ -157,13 +159,23 @@ func (t *Tally) insert(on Day, key []byte, m *Message) *row {
 
 // enter counts a new row of a domain where there is room for it.
 func (d *day) enter(domain mail.Domain, o *Options) bool {
-	n, known := d.domains[domain]
+	org := Organization(domain)
+	n, known := d.domains[org]
 	if d.total >= o.Rows || n >= o.RowsPerDomain || !known && len(d.domains) >= o.Domains {
 		return false
 	}
-	d.domains[domain] = n + 1
+	d.domains[org] = n + 1
 	d.total++
 	return true
+}
+
+// Organization is the registered domain that a domain belongs to, by the list
+// of public suffixes: bounds go by it, for who has one has all names below it.
+func Organization(d mail.Domain) string {
+	if name, err := publicsuffix.EffectiveTLDPlusOne(d.String()); err == nil {
+		return name
+	}
+	return d.String()
 }
 
 func (t *Tally) grow(r *row, by figures) {

@@ -229,6 +229,8 @@ func TestBounds(t *testing.T) {
 	add("192.0.2.2", "a.example", 0)
 	add("192.0.2.3", "a.example", 1) // rows of the domain
 	add("192.0.2.1", "a.example", 1)
+	add("192.0.2.3", "sub.a.example", 2) // a name below it is no way out
+	dropped--
 	add("192.0.2.1", "b.example", 1)
 	add("192.0.2.1", "c.example", 2) // domains
 	add("192.0.2.2", "b.example", 3) // rows of the day
