@@ -16,11 +16,11 @@ type counter struct {
 	tally *tally.Tally
 }
 
-// add counts a message of the mx role. Reports are not counted, nor is what
-// comes to the addresses of ours that take or send them: two gateways would
+// add counts a message of the mx role. What comes to the addresses of ours
+// that take or send reports is not counted, nor are reports: two gateways would
 // report to each other about their reports for ever.
 func (c *counter) add(at time.Time, s *intake.Session, e *mail.Envelope, f *policy.Facts, v *policy.Verdict) {
-	if s.Role != mail.RoleMX || f.Report || !c.live.countsFor(e) {
+	if s.Role != mail.RoleMX || !c.live.countsFor(e) {
 		return
 	}
 	c.tally.Add(tally.Message{At: at, Client: s.Addr, Envelope: e, Facts: f, Verdict: v})

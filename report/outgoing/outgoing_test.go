@@ -3,7 +3,9 @@ package outgoing
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +73,7 @@ func TestForger(t *testing.T) {
 		r.saw("a.example", "192.0.2.1", 1)
 		r.at(r.nextMorning())
 		r.wants("sent", r.subjects(), "a.example")
+		r.wants("listed", strings.Join(r.why(), "\n"), "a.example sent ") // forgers do not fill the list
 		d, id, err := r.Now(r.t.Context(), r.settings, tally.DayOf(yesterday()), domain(r.t, "victim.example"))
 		if err != nil || d.Code != NotAccepted || id != 0 {
 			r.t.Errorf("by hand: %+v, %v", d, err)
@@ -95,6 +98,27 @@ func TestNodes(t *testing.T) {
 		r.wants("sent", r.subjects(), "a.example")
 		if _, _, err := other.Now(r.t.Context(), r.settings, tally.DayOf(yesterday()), domain(r.t, "a.example")); !errors.Is(err, ErrSent) {
 			r.t.Errorf("by hand: %v", err)
+		}
+	})
+}
+
+// TestNodesAtOnce: truly at the same moment, too.
+func TestNodesAtOnce(t *testing.T) {
+	each(t, func(r *rig) {
+		const domains = 12
+		for i := range domains {
+			r.saw(fmt.Sprintf("a%d.example", i), "192.0.2.1", 1)
+		}
+		r.now = r.nextMorning()
+		var all sync.WaitGroup
+		for range 4 {
+			x := r.node()
+			x.o.Count, x.o.Logger = func(string, string) {}, slog.New(slog.DiscardHandler)
+			all.Go(func() { x.Round(r.t.Context(), r.settings) })
+		}
+		all.Wait()
+		if n := len(r.sent()); n != domains {
+			r.t.Errorf("%d reports about %d domains", n, domains)
 		}
 	})
 }

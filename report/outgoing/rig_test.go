@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,6 +90,7 @@ func (z *zone) Destinations(_ context.Context, _ mail.Domain, uris []dmarc.Repor
 type door struct {
 	store *store.Store
 	err   error
+	mu    sync.Mutex
 	got   []*mail.Message
 }
 
@@ -99,6 +101,8 @@ func (d *door) Accept(ctx context.Context, m *mail.Message, with []store.Stateme
 	if _, err := d.store.Submit(ctx, with...); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.got = append(d.got, m)
 	return nil
 }

@@ -157,6 +157,7 @@ type memory struct {
 	Store
 	mu   sync.Mutex
 	sent []store.Statement
+	read int // how often it was asked
 	err  error
 }
 
@@ -170,6 +171,7 @@ func (m *memory) Submit(_ context.Context, s ...store.Statement) ([]int64, error
 }
 
 func (m *memory) Select(context.Context, func(func(...any) error) error, string, ...any) error {
+	m.read++
 	return nil
 }
 
@@ -291,6 +293,7 @@ func TestRun(t *testing.T) {
 			t.Error(err)
 		}
 		equal(t, "at the end", s.messages(), "2")
+		equal(t, "what was there before the start is read", s.read, "1")
 	})
 }
 
