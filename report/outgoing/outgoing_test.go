@@ -218,6 +218,18 @@ func TestLimits(t *testing.T) {
 			r.t.Errorf("%d reports are listed, of 6\n%s", n, list)
 		}
 	})
+	each(t, func(r *rig) { // what is skipped does not count
+		r.settings.MaxReports = 2
+		r.zone.records["none.example"] = "v=DMARC1; p=none"
+		r.saw("none.example", "192.0.2.1", 1)
+		r.at(r.nextMorning())
+		r.now = yesterday()
+		for i := range 2 {
+			r.saw(fmt.Sprintf("%c.example", 'a'+i), "192.0.2.1", 1)
+		}
+		r.at(r.nextMorning().Add(planEvery))
+		r.wants("skipped and sent", fmt.Sprint(r.counted), "map[sent:2 skipped no_address:1]")
+	})
 	each(t, func(r *rig) {
 		r.settings.MaxReports = 2
 		for i := range 4 {

@@ -216,7 +216,7 @@ func TestBounds(t *testing.T) {
 	dropped := 0
 	s := &memory{}
 	x := newTally(t, s, func(o *Options) {
-		o.RowsPerDomain, o.Domains, o.Rows, o.Dropped = 2, 2, 3, func() { dropped++ }
+		o.RowsPerDomain, o.Domains, o.Rows, o.Dropped = 2, 2, 4, func() { dropped++ }
 	})
 	add := func(client, name string, want int) {
 		t.Helper()
@@ -229,20 +229,20 @@ func TestBounds(t *testing.T) {
 	}
 	add("192.0.2.1", "a.example", 0)
 	add("192.0.2.2", "a.example", 0)
-	add("192.0.2.3", "a.example", 1) // rows of the domain
-	add("192.0.2.1", "a.example", 1)
+	add("192.0.2.3", "a.example", 1)     // rows of the domain
 	add("192.0.2.3", "sub.a.example", 2) // a name below it is no way out
-	dropped--
-	add("192.0.2.1", "b.example", 1)
-	add("192.0.2.1", "c.example", 2) // domains
-	add("192.0.2.2", "b.example", 3) // rows of the day
+	add("192.0.2.1", "a.example", 2)
+	add("192.0.2.1", "b.example", 2)
+	add("192.0.2.1", "c.example", 3) // domains
+	x.o.Domains, x.o.RowsPerDomain, x.o.Rows = 9, 9, 3
+	add("192.0.2.2", "b.example", 4) // rows of the day
 	flush(t, x)
-	add("192.0.2.4", "a.example", 4) // written rows count too
+	add("192.0.2.4", "a.example", 5) // written rows count too
 	equal(t, "messages", s.messages(), "4")
 	tomorrow := from(t, "192.0.2.7")
 	tomorrow.At = tomorrow.At.AddDate(0, 0, 1)
 	x.Add(tomorrow)
-	equal(t, "dropped of the next day", dropped, "4")
+	equal(t, "dropped of the next day", dropped, "5")
 	x.o.Now = func() time.Time { return noon().AddDate(0, 0, 1) }
 	flush(t, x)
 	equal(t, "days in memory", len(x.days), "1")
