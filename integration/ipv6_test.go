@@ -32,7 +32,5 @@ func TestIPv6(t *testing.T) {
 	if !strings.Contains(string(m.Data), "[IPv6:::1]") {
 		t.Errorf("Received does not name the client:\n%s", m.Data)
 	}
-	if out := g.mustRun("trace", queuedID(t, text)); !strings.Contains(out, "client ::1") || !strings.Contains(out, "[::1]:") {
-		t.Errorf("trace:\n%s", out)
-	}
+	g.traced(queuedID(t, text), "client ::1", "[::1]:")
 }
