@@ -95,8 +95,8 @@ func TestRefused(t *testing.T) {
 		{"no time", change("1700000000", ""), "no begin"},
 		{"far time", change("1700086399", "253402300800"), "no end"},
 		{"backwards", change("1700086399", "1600000000"), "ends before it begins"},
-		{"many results", change("<spf><domain>", strings.Repeat("<spf></spf>", 20)+"<spf><domain>"), "more than 20 results"},
-		{"many reasons", change("<reason>", strings.Repeat("<reason><type>x</type></reason>", 20)+"<reason>"), "more than 20 reasons"},
+		{"many results", change("<spf><domain>", strings.Repeat("<spf></spf>", DefaultResults)+"<spf><domain>"), "more than 101 results"},
+		{"many reasons", change("<reason>", strings.Repeat("<reason><type>x</type></reason>", DefaultResults)+"<reason>"), "more than 101 reasons"},
 	} {
 		_, err := Parse([]byte(c.doc), Limits{})
 		var ours *Error

@@ -80,7 +80,7 @@ type Limits struct {
 // Defaults of Limits.
 const (
 	DefaultRecords = 20_000
-	DefaultResults = 20
+	DefaultResults = 101 // 100 signatures and SPF (RFC 9990 section 3.1.3)
 	DefaultDepth   = 16
 	DefaultToken   = 64 << 10
 	DefaultText    = 300

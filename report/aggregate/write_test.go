@@ -228,11 +228,11 @@ func TestManySignatures(t *testing.T) {
 	r := small()
 	x := &r.Records[0]
 	x.Results = []Result{{Method: "spf", Domain: "a.example", Result: "pass"}, {Method: "spf", Domain: "b.example", Result: "pass"}}
-	for i := range 30 {
+	for i := range 2 * DefaultResults {
 		x.Results = append(x.Results, Result{Method: "dkim", Domain: "x.example", Selector: fmt.Sprint(i), Result: "fail"})
 	}
 	x.Results = append(x.Results, Result{Method: "dkim", Domain: "y.example", Result: "pass"}, Result{Method: "dkim", Domain: "mail.example.com", Result: "pass"}, Result{Method: "dkim", Domain: "example.com", Result: "pass"})
-	x.Reasons = slices.Repeat(x.Reasons, 30)
+	x.Reasons = slices.Repeat(x.Reasons, 2*DefaultResults)
 	for _, f := range formats {
 		got, err := Parse([]byte(written(t, r, f)), Limits{})
 		if err != nil {
