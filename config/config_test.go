@@ -86,6 +86,7 @@ func TestMistakes(t *testing.T) {
 		{"aggregate reports of nothing", small + "report: {dmarc_aggregate: {enabled: true, from: a@b.example, count: false}}\n", `report.dmarc_aggregate.count: reports are made of what is counted`},
 		{"aggregate reports without DMARC", small + "policy: {dmarc: {enabled: false}}\nreport: {dmarc_aggregate: {enabled: true, from: a@b.example}}\n", `report.dmarc_aggregate.enabled: policy.dmarc.enabled is false`},
 		{"aggregate reports, limits", small + "report: {dmarc_aggregate: {max_reports: 0}}\n", `report.dmarc_aggregate.max_reports: must be more than 0`},
+		{"aggregate reports, records", small + "report: {dmarc_aggregate: {max_records: 20001}}\n", `report.dmarc_aggregate.max_records: at most 20000`},
 		{"aggregate reports, size", small + "report: {dmarc_aggregate: {max_size: 0}}\n", `report.dmarc_aggregate.max_size: must be more than 0`},
 		{"aggregate reports, pause", small + "report: {dmarc_aggregate: {pause: 0}}\n", `report.dmarc_aggregate.pause: must be more than 0`},
 		{"aggregate reports, window", small + "report: {dmarc_aggregate: {window: 1d}}\n", `report.dmarc_aggregate.window: at most 20h`},

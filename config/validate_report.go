@@ -43,8 +43,12 @@ func (k *check) reports() {
 	k.failureReports()
 }
 
-// maxWindow leaves the rest of the day for what has to be tried again.
-const maxWindow = Duration(20 * time.Hour)
+// Bounds of report.dmarc_aggregate: the window leaves the rest of the day for
+// what has to be tried again.
+const (
+	maxWindow  = Duration(20 * time.Hour)
+	maxRecords = 20_000
+)
 
 // aggregateReports checks the sender of DMARC reports.
 func (k *check) aggregateReports() {
@@ -55,6 +59,9 @@ func (k *check) aggregateReports() {
 		"max_size": int64(d.MaxSize), "pause": int64(d.Pause),
 	} {
 		k.positive(path+key, n)
+	}
+	if d.MaxRecords > maxRecords {
+		k.fail(path+"max_records", "at most %d: readers of reports take no more", maxRecords)
 	}
 	if d.Window > maxWindow {
 		k.fail(path+"window", "at most 20h: the reports of a day are sent on the next one")

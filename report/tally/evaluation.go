@@ -116,11 +116,13 @@ type Policy struct {
 }
 
 // counts tells whether the message belongs into a report: it was judged by a
-// record that asks for reports, is none itself, and was not put off, for then
-// it comes again.
+// record that asks for reports, is none itself, its client is known though it
+// came through a filter of ours, and it was not put off, for then it comes
+// again.
 func (m *Message) counts() bool {
 	r := &m.Facts.DMARC
-	return m.Facts.Proved && !m.Facts.Report && (r.Value == dmarc.Pass || r.Value == dmarc.Fail) &&
+	hidden := m.Facts.Upstream.By.IsValid() && !m.Facts.Upstream.Addr.IsValid()
+	return m.Facts.Proved && !m.Facts.Report && !hidden && (r.Value == dmarc.Pass || r.Value == dmarc.Fail) &&
 		r.Record != nil && len(r.Record.Aggregate) > 0 && !r.PolicyDomain.IsZero() && m.Verdict.Action != policy.Defer
 }
 

@@ -119,6 +119,7 @@ func TestWhatCounts(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Message){
 		"exempt, relayed or internal": func(m *Message) { m.Facts.Proved = false },
+		"behind a filter, unknown":    func(m *Message) { m.Facts.Upstream.By = netip.MustParseAddr("10.0.0.1") },
 		"a report":                    func(m *Message) { m.Facts.Report = true },
 		"no record":                   func(m *Message) { m.Facts.DMARC = dmarc.Result{Value: "none"} },
 		"DNS trouble":                 func(m *Message) { m.Facts.DMARC.Value = "temperror" },
