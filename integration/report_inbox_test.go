@@ -103,6 +103,7 @@ func TestReportInbox(t *testing.T) {
 // hour: what he sends beyond his share of a day is not opened.
 func TestReportFloodIsRefused(t *testing.T) {
 	t.Parallel()
+	withinOneDay(t)
 	s := startSite(t, "", func(vars map[string]string) {
 		vars["policy"] = "}\nreport: {inbox: [reports@example.test], max_reports: 100"
 	})
