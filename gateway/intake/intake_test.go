@@ -296,6 +296,29 @@ func TestReload(t *testing.T) {
 	dial(t, after["fresh"].String()).want("220 new.test")
 }
 
+// A reload right behind another stopped a service whose go-smtp had not begun
+// to accept: it never ended, and the gateway could not be stopped any more.
+func TestReloadBehindReloadEnds(t *testing.T) {
+	r := newRig(t, Listener{}).start(t)
+	for range 300 {
+		if err := r.Reload(r.options); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- r.Shutdown(ctx) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("a service of an old generation is still there")
+	}
+}
+
 func TestReloadThatFailsChangesNothing(t *testing.T) {
 	r := newRig(t, Listener{}).start(t)
 	bad := r.options

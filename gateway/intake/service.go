@@ -78,6 +78,11 @@ func (i *Intake) newService(o Options, l Listener, addr net.Addr) *service {
 // stop ends what newService began, when no connection is left or will come.
 func (s *service) stop() {
 	s.clients.Wait()
+	// go-smtp closes what its Serve has been told of: where that has not begun
+	// yet, it would accept for ever.
+	if err := s.wire.Close(); err != nil {
+		s.Logger.Debug("wire closed", "listener", s.listener.Name, "error", err)
+	}
 	if err := s.server.Shutdown(s.accepting); err != nil {
 		s.Logger.Debug("SMTP server closed", "listener", s.listener.Name, "error", err)
 	}
