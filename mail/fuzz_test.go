@@ -38,7 +38,7 @@ func FuzzDomain(f *testing.F) {
 			return
 		}
 		name := d.String()
-		if len(name) > 253 || !d.IsLiteral() && strings.ToLower(name) != name || strings.ContainsAny(name, " \t\r\n\x00@<>(),;\"\\") || !isASCII(name) {
+		if len(name) > 253 || !d.IsLiteral() && strings.ToLower(name) != name || strings.ContainsAny(name, " \t\r\n\x00@<>(),;%\"\\") || !isASCII(name) {
 			t.Fatalf("%q gives %q", s, name)
 		}
 		var again Domain

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"encoding/json"
 	"reflect"
 	"testing"
 
@@ -25,6 +26,11 @@ func FuzzMeta(f *testing.F) {
 				t.Fatalf("%q: %v, but %+v", row, err, m)
 			}
 			return
+		}
+		var stored meta
+		e := m.Envelope
+		if err := json.Unmarshal(row, &stored); err != nil || !reflect.DeepEqual(stored, meta{e.From, e.Return, e.EnvID, e.Body, e.UTF8, m.Origin, m.Shape, m.Cuts}) {
+			t.Fatalf("%q reads %+v, %v", row, m, err)
 		}
 		written, err := encodeMeta(&m)
 		if err != nil {

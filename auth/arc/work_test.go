@@ -15,11 +15,8 @@ import (
 func TestWorkOfHostileChainOfSize(t *testing.T) {
 	const size = 50 << 20
 	header, _, _ := strings.Cut(plain, "\r\n\r\n")
-	var fields strings.Builder
-	for i := range 5000 {
-		fmt.Fprintf(&fields, "X-%d: %s\r\n", i, strings.Repeat("x", 40))
-	}
-	names := "from" + strings.Repeat(":x-1", maxSignedNames-1)
+	fields := strings.Repeat("X: "+strings.Repeat("x", 700)+"\r\n", 5000)
+	names := "from" + strings.Repeat(":x", maxSignedNames-1)
 	// Sealed is what relaxed canonicalization leaves of body, so that sealing
 	// fifty times over is quick.
 	work := func(fields string, n int, sealed, body string) int64 {
@@ -46,7 +43,7 @@ func TestWorkOfHostileChainOfSize(t *testing.T) {
 		"spaces":           {"x y\r\n", "x" + strings.Repeat(" \t", size/2) + "y\r\n"},
 		"blank lines":      {run, strings.Repeat(" \t \t \t\r\n", size/8) + "x\r\n"},
 	} {
-		if got := work(fields.String(), MaxSets, c[0], c[1]); got > 3*one {
+		if got := work(fields, MaxSets, c[0], c[1]); got > 3*one {
 			t.Errorf("%s: %d octets hashed, %d for one set over plain text", name, got, one)
 		}
 	}

@@ -46,6 +46,9 @@ func FuzzServer(f *testing.F) {
 		if len(user) > maxUser || len(password) > maxPassword {
 			t.Fatalf("%q: %d and %d octets were looked up", responses, len(user), len(password))
 		}
+		if whole := string(first); done && plain && len(first) > 0 && whole != "\x00joe\x00secret" && whole != "joe\x00joe\x00secret" {
+			t.Fatalf("%q let joe in", whole)
+		}
 		if said := bytes.Join(responses, nil); done && (user != "joe" || password != "secret" || !bytes.Contains(said, []byte("joe")) || !bytes.Contains(said, []byte("secret"))) {
 			t.Fatalf("%q let %q in", responses, user)
 		}
@@ -67,13 +70,17 @@ func FuzzClient(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := string(said)
+		all, answers := string(said), 0
 		for _, challenge := range [][]byte{a, b, c} {
 			answer, err := client.Next(challenge)
 			if err != nil {
 				break
 			}
 			all += string(answer)
+			answers++
+		}
+		if mechanism == Login && answers > 1 && all != "joesecret" {
+			t.Fatalf("LOGIN heard %q", all)
 		}
 		if strings.Count(all, "secret") > 1 || len(all) > len("joe")+len("secret")+2 {
 			t.Fatalf("%s heard %q", mechanism, all)

@@ -64,6 +64,9 @@ func FuzzProxy(f *testing.F) {
 		if p.proxy.Addr().String() != "10.0.0.1" || p.anonymous && p.mayRelay() || !p.addr.IsValid() || p.addr.Addr().Is4In6() {
 			t.Fatalf("%q: %+v", said, p)
 		}
+		if unnamed := bytes.HasPrefix(said, []byte("PROXY UNKNOWN")) || said[0] == '\r' && said[12]&15 == 0; unnamed && !p.anonymous {
+			t.Fatalf("%q: %+v", said, p)
+		}
 		if words := textHeader.FindSubmatch(said); words != nil && !p.anonymous {
 			want, err := netip.ParseAddr(string(words[2]))
 			if err != nil || want.Unmap().WithZone("") != p.addr.Addr() || fmt.Sprint(p.addr.Port()) != strings.TrimLeft(string(words[4]), "0") && p.addr.Port() != 0 {

@@ -37,18 +37,18 @@ part() {
 
 # fuzz PACKAGE TARGET runs one target and prints its line of the log, with the failing input behind it.
 fuzz() {
-  local pkg=$1 target=$2 out start dir corpus execs new first input result=passed
+  local pkg=$1 target=$2 out dir corpus took execs new first input result=passed
   dir=$(go list -f '{{.Dir}}' "$pkg")
   corpus=$(cd "$dir" && find "testdata/fuzz/$target" -type f 2>/dev/null | sort | xargs -r cat | sha256sum | cut -c1-12)
-  start=$(date +%s)
   out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzz_time" -parallel 1 "$pkg" 2>&1) || result=FAILED
   # The fuzzer may miss its own end, which says nothing of the target.
   [ $result = FAILED ] && grep -q 'context deadline exceeded' <<<"$out" && ! grep -q 'Failing input' <<<"$out" && result="passed (ended late)"
+  took=$(grep -oE 'elapsed: [0-9hms]+' <<<"$out" | tail -n 1 | cut -d' ' -f2)
   execs=$(grep -oE 'execs: [0-9]+' <<<"$out" | tail -n 1 | tr -dc 0-9)
   new=$(grep -oE 'new interesting: [0-9]+' <<<"$out" | tail -n 1 | tr -dc 0-9)
   first=$(grep -oE 'coverage: 0/[0-9]+' <<<"$out" | head -n 1 | cut -d/ -f2)
-  printf '%s %s: %s s, %s executions, %s inputs at the start, %s new interesting, corpus %s, %s\n' \
-    "${pkg#*/}" "$target" "$(($(date +%s) - start))" "${execs:-0}" "${first:-0}" "${new:-0}" "$corpus" "$result"
+  printf '%s %s: %s, %s executions, %s inputs at the start, %s new interesting, corpus %s, %s\n' \
+    "${pkg#*/}" "$target" "${took:-0s}" "${execs:-0}" "${first:-0}" "${new:-0}" "$corpus" "$result"
   [[ $result == passed* ]] && return
   tail -n 30 <<<"$out" | sed 's/^/    /'
   input=$(grep -oE "testdata/fuzz/$target/[0-9a-f]+" <<<"$out" | head -n 1)
