@@ -1,13 +1,10 @@
 package dkim
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
 
-	"gatepost/auth/canon"
 	"gatepost/mail"
 )
 
@@ -26,23 +23,18 @@ var hostileBodies = map[string]string{
 // manyFields are 5,000 fields of one name, as much as a header may hold.
 func manyFields() string { return strings.Repeat("X: "+strings.Repeat("x", 700)+"\r\n", 5000) }
 
-// manySignatures are 50, each over all that h= may name, of the same body. Of
-// those with lengths every one covers another part of it.
-func manySignatures(forms, body string, lengths bool) string {
+// manySignatures are 50, each over all that h= may name. Of those with lengths
+// every one covers another part of the body.
+func manySignatures(forms string, lengths bool) string {
 	names := strings.Repeat(":X", 900)
-	_, form, _ := canon.ParseForms(forms)
-	h := sha256.New()
-	w := canon.NewBody(form, h)
-	_, _ = w.Write([]byte(body))
-	_ = w.Close()
 	var b strings.Builder
 	for i := range 50 {
 		length := ""
 		if lengths {
 			length = fmt.Sprintf("l=%d; ", i*(workSize/60))
 		}
-		fmt.Fprintf(&b, "DKIM-Signature: v=1; a=ed25519-sha256; c=%s; d=example.com; s=s1; %sbh=%s; h=From%s; b=AAAA\r\n",
-			forms, length, base64.StdEncoding.EncodeToString(h.Sum(nil)), names)
+		fmt.Fprintf(&b, "DKIM-Signature: v=1; a=ed25519-sha256; c=%s; d=example.com; s=s1; %sbh=%s=; h=From%s; b=AAAA\r\n",
+			forms, length, strings.Repeat("A", 43), names)
 	}
 	return b.String()
 }
@@ -69,7 +61,10 @@ func TestWorkOfHostileMessage(t *testing.T) {
 	}
 	for _, forms := range []string{"simple/simple", "relaxed/relaxed", "simple/relaxed", "relaxed/simple"} {
 		for name, body := range hostileBodies {
-			together := manySignatures(forms, body, false) + manyFields() + from + "\r\n" + body
+			if head, tail, _ := strings.Cut(forms, "/"); head != tail && name != "blank lines" {
+				continue // the form of the header has nothing to do with the body
+			}
+			together := manySignatures(forms, false) + manyFields() + from + "\r\n" + body
 			if len(together) < workSize {
 				t.Fatalf("%s: only %d octets", name, len(together))
 			}
@@ -77,14 +72,14 @@ func TestWorkOfHostileMessage(t *testing.T) {
 			if got > 3*plain {
 				t.Errorf("%s, %s: %d octets hashed, %d for a plain message", forms, name, got, plain)
 			}
-			checkResult(t, results[0], Fail, "signature did not verify") // the body was hashed and fits
+			checkResult(t, results[0], Fail, "body hash did not verify") // it was hashed to the end
 		}
 	}
 	for name, message := range map[string]string{
 		"5,000 fields":            strings.Replace(s.sign(t, testTags, from+"\r\n"+hostileBodies["words"]), from, manyFields()+from, 1),
-		"50 signatures":           manySignatures("relaxed/relaxed", hostileBodies["words"], false) + from + "\r\n" + hostileBodies["words"],
-		"50 lengths of the body":  manySignatures("relaxed/relaxed", "", true) + from + "\r\n" + hostileBodies["words"],
-		"50 lengths, blank lines": manySignatures("simple/simple", "", true) + from + "\r\n" + hostileBodies["CRLFs before text"],
+		"50 signatures":           manySignatures("relaxed/relaxed", false) + from + "\r\n" + hostileBodies["words"],
+		"50 lengths of the body":  manySignatures("relaxed/relaxed", true) + from + "\r\n" + hostileBodies["words"],
+		"50 lengths, blank lines": manySignatures("simple/simple", true) + from + "\r\n" + hostileBodies["CRLFs before text"],
 	} {
 		if got, _ := work(message); got > 3*plain {
 			t.Errorf("%s: %d octets hashed, %d for a plain message", name, got, plain)
