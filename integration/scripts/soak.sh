@@ -80,9 +80,8 @@ if wanted fuzz; then
   say "== fuzz targets, $time each, $jobs at once with one worker each"
   say "   Go's fuzzer takes no seed. It begins with the inputs in the code, those of testdata/fuzz (their hash stands as corpus) and"
   say "   what earlier runs on this machine found; a run cannot be repeated octet by octet, but input that fails is kept and shown."
-  for pkg in $(go list ./...); do
-    go test -list '^Fuzz' "$pkg" 2>/dev/null | grep '^Fuzz' | sed "s|^|$pkg |"
-  done | grep -E "${FUZZ_ONLY:-.}" >"$work/targets"
+  module=$(go list -m)
+  git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed -E "s|^(.*)/[^/]*:func |$module/\\1 |" | sort | grep -E "${FUZZ_ONLY:-.}" >"$work/targets"
   # Each line appears as one, though several targets write.
   xargs -P "$jobs" -L 1 bash -c 'out=$(fuzz "$0" "$1"); flock "$failed.lock" printf "%s\n" "$out"' <"$work/targets" | tee -a "$log"
   [ -e "$failed" ] && status=1
