@@ -49,7 +49,7 @@ func ParseDomain(s string) (Domain, error) {
 			return Domain{}, fmt.Errorf("%w: %q", ErrDomain, s)
 		}
 	}
-	return Domain{name}, nil
+	return Domain{strings.Clone(name)}, nil // who keeps a name keeps no field that it stood in
 }
 
 // parseLiteral reads an address literal with its brackets.

@@ -189,17 +189,26 @@ func (m *Message) reason() Reason {
 // sender makes as many as he likes.
 const maxSignatures = 10
 
+// maxNames bounds the octets of their domains and selectors together: names
+// may be long, and rows are many.
+const maxNames = 1024
+
 // signatures picks the signatures of a row, in the order of RFC 9990 section
 // 3.1.4: those that pass for the author's domain, for a name above or below
 // it, for anybody, and the others.
 func signatures(f *policy.Facts, picked []*dkim.Result) []*dkim.Result {
-	from := f.From.Domain()
+	from, names := f.From.Domain(), 0
 	for class := range 4 {
 		for i := range f.DKIM {
 			s := &f.DKIM[i]
-			if !s.Domain.IsZero() && classOf(s, from) == class && len(picked) < maxSignatures {
-				picked = append(picked, s)
+			if s.Domain.IsZero() || classOf(s, from) != class {
+				continue
 			}
+			names += len(s.Domain.String()) + len(s.Selector)
+			if len(picked) == maxSignatures || names > maxNames {
+				return picked
+			}
+			picked = append(picked, s)
 		}
 	}
 	return picked

@@ -1,9 +1,9 @@
 package tally
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,6 +23,10 @@ const (
 const upsert = "INSERT INTO report_tally (day, domain, evaluation, messages, accepted, seen, detail) VALUES (?, ?, ?, ?, ?, ?, ?)" +
 	" ON CONFLICT (day, domain, evaluation) DO UPDATE SET messages = report_tally.messages + excluded.messages," +
 	" accepted = report_tally.accepted + excluded.accepted, seen = {{greatest}}(report_tally.seen, excluded.seen)"
+
+// update is for rows that this node has written before: their detail is gone
+// from memory.
+const update = "UPDATE report_tally SET messages = messages + ?, accepted = accepted + ?, seen = {{greatest}}(seen, ?) WHERE day = ? AND domain = ? AND evaluation = ?"
 
 // Run writes what was counted every few seconds, and a last time when ctx ends.
 func (t *Tally) Run(ctx context.Context) error {
@@ -51,7 +55,11 @@ func (t *Tally) Run(ctx context.Context) error {
 
 // flush is Flush where nobody waits for the answer.
 func (t *Tally) flush(ctx context.Context) {
-	if err := t.Flush(ctx); err != nil && ctx.Err() == nil {
+	switch err := t.Flush(ctx); {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, store.ErrUnknown):
+		t.o.Logger.Warn("it is not known whether figures for DMARC reports were written; they are not written again, so that reports may show too little", telemetry.KeyError, err.Error())
+	default:
 		t.o.Logger.Warn("figures for DMARC reports were not written; they are kept and tried again", telemetry.KeyError, err.Error())
 	}
 }
@@ -79,7 +87,7 @@ func (t *Tally) load(ctx context.Context) {
 	d := t.day(on)
 	d.stored = map[string]bool{}
 	for _, r := range d.rows {
-		delete(found, r.id)
+		delete(found, r.id.String())
 	}
 	for id, domain := range found {
 		d.stored[id] = true
@@ -98,7 +106,7 @@ func (t *Tally) Flush(ctx context.Context) error {
 	t.mu.Unlock()
 	// The same order on all nodes, so that none waits for another in a circle.
 	slices.SortFunc(rows, func(a, b *row) int {
-		return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.domain.String(), b.domain.String()), cmp.Compare(a.id, b.id))
+		return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.domain.String(), b.domain.String()), bytes.Compare(a.id[:], b.id[:]))
 	})
 	for len(rows) > 0 {
 		n := min(len(rows), rowsAtOnce)
@@ -124,15 +132,13 @@ func (t *Tally) write(ctx context.Context, rows []*row) error {
 	t.mu.Unlock()
 	statements := make([]store.Statement, len(rows))
 	for i, r := range rows {
-		detail, err := json.Marshal(r.evaluation)
-		if err != nil {
-			return fmt.Errorf("encode an evaluation: %w", err) // nothing in it can fail
-		}
-		f := taken[i]
-		statements[i] = store.Statement{SQL: upsert, Args: []any{int64(r.day), r.domain.String(), r.id, f.messages, f.accepted, f.seen, detail}}
+		statements[i] = r.statement(taken[i])
 	}
 	_, err := t.o.Store.Submit(ctx, statements...)
 	if err == nil {
+		for _, r := range rows {
+			r.detail = nil
+		}
 		return nil
 	}
 	if !errors.Is(err, store.ErrUnknown) {
@@ -143,6 +149,15 @@ func (t *Tally) write(ctx context.Context, rows []*row) error {
 		t.mu.Unlock()
 	}
 	return fmt.Errorf("write figures of DMARC: %w", err)
+}
+
+// statement adds figures to the row in the store.
+func (r *row) statement(by figures) store.Statement {
+	on, domain, id := int64(r.day), r.domain.String(), r.id.String()
+	if r.detail == nil {
+		return store.Statement{SQL: update, Args: []any{by.messages, by.accepted, by.seen, on, domain, id}}
+	}
+	return store.Statement{SQL: upsert, Args: []any{on, domain, id, by.messages, by.accepted, by.seen, r.detail}}
 }
 
 // requeue gives back rows that were not tried.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
@@ -57,19 +58,25 @@ type Tally struct {
 // day is the rows of one day, which stay in memory until it is over, so that
 // the bounds hold for the whole of it.
 type day struct {
-	rows    map[string]*row
+	rows    map[identity]*row
 	domains map[string]int // rows by organizational domain
 	total   int
 	stored  map[string]bool // rows of before the start, counted already
 }
 
+// identity is a hash of what append writes.
+type identity [16]byte
+
+func (i identity) String() string { return hex.EncodeToString(i[:]) }
+
+// row is small, whatever strangers wrote: it stays for a day.
 type row struct {
-	day        Day
-	domain     mail.Domain
-	id         string
-	evaluation Evaluation
-	pending    figures
-	queued     bool // is in dirty
+	day     Day
+	domain  mail.Domain
+	id      identity
+	detail  []byte // the evaluation as JSON, until it is in the store
+	pending figures
+	queued  bool // is in dirty
 }
 
 // figures are what a row grows by.
@@ -109,12 +116,12 @@ func (t *Tally) Add(m Message) {
 		return
 	}
 	var room [768]byte
-	key := m.append(room[:0])
-	on := DayOf(m.At)
+	sum := sha256.Sum256(m.append(room[:0]))
+	id, on := identity(sum[:16]), DayOf(m.At)
 	t.mu.Lock()
-	r := t.day(on).rows[string(key)]
+	r := t.day(on).rows[id]
 	if r == nil {
-		r = t.insert(on, key, &m)
+		r = t.insert(on, id, &m)
 	}
 	if r != nil {
 		t.grow(r, figures{1, accepted(m.Verdict), m.At.UnixMilli()})
@@ -136,24 +143,23 @@ func accepted(v *policy.Verdict) int64 {
 func (t *Tally) day(on Day) *day {
 	d := t.days[on]
 	if d == nil {
-		d = &day{rows: map[string]*row{}, domains: map[string]int{}}
+		d = &day{rows: map[identity]*row{}, domains: map[string]int{}}
 		t.days[on] = d
 	}
 	return d
 }
 
 // insert makes a row, nil where there is no room.
-func (t *Tally) insert(on Day, key []byte, m *Message) *row {
-	d := t.day(on)
-	sum := sha256.Sum256(key)
-	r := &row{day: on, domain: m.Facts.DMARC.PolicyDomain, id: hex.EncodeToString(sum[:16])}
-	if d.stored[r.id] {
-		delete(d.stored, r.id)
+func (t *Tally) insert(on Day, id identity, m *Message) *row {
+	d, name := t.day(on), id.String()
+	r := &row{day: on, domain: m.Facts.DMARC.PolicyDomain, id: id}
+	if d.stored[name] {
+		delete(d.stored, name)
 	} else if !d.enter(r.domain, &t.o) {
 		return nil
 	}
-	r.evaluation = m.evaluate()
-	d.rows[string(key)] = r
+	r.detail, _ = json.Marshal(m.evaluate()) // nothing in it can fail
+	d.rows[id] = r
 	return r
 }
 

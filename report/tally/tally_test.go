@@ -179,7 +179,11 @@ func (m *memory) messages() (n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.sent {
-		n += s.Args[3].(int64)
+		if s.SQL == update {
+			n += s.Args[0].(int64)
+		} else {
+			n += s.Args[3].(int64)
+		}
 	}
 	return n
 }
