@@ -44,6 +44,8 @@ func (x *Sender) Draft(ctx context.Context, s Settings, day tally.Day, domain ma
 
 // destinations asks DNS who wants the report today, and why nobody does.
 func (x *Sender) destinations(ctx context.Context, s Settings, d *Draft) (ok []dmarc.Destination, why string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, dnsWait)
+	defer cancel()
 	domain := d.Sum.Domain
 	found := s.DNS.Check(ctx, domain, spf.Result{}, nil)
 	switch {

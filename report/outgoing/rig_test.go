@@ -51,12 +51,19 @@ func domain(t testing.TB, s string) mail.Domain {
 // have not agreed.
 type zone struct {
 	t       testing.TB
+	mu      sync.Mutex
 	records map[string]string
 	trouble map[string]bool
-	doubt   error // about some destination
+	doubt   error     // about some destination
+	asked   int       // about records
+	until   time.Time // when it was to answer, the last time
 }
 
-func (z *zone) Check(_ context.Context, from mail.Domain, _ spf.Result, _ []dkim.Result) dmarc.Result {
+func (z *zone) Check(ctx context.Context, from mail.Domain, _ spf.Result, _ []dkim.Result) dmarc.Result {
+	z.mu.Lock()
+	z.asked++
+	z.until, _ = ctx.Deadline()
+	z.mu.Unlock()
 	if z.trouble[from.String()] {
 		return dmarc.Result{Value: dmarc.TempError, Reason: "SERVFAIL"}
 	}

@@ -1,6 +1,7 @@
 package outgoing
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -16,7 +17,8 @@ import (
 // candidate is a domain and day about which nothing was sent yet.
 type candidate struct {
 	subject
-	at time.Time // when it is due, later after trouble
+	at    time.Time // when it is due, later after trouble
+	tries int       // that met trouble
 }
 
 // subject is what a report is about.
@@ -37,13 +39,16 @@ func Due(day tally.Day, domain mail.Domain, window time.Duration) time.Time {
 	return at.Add(time.Duration(seconds) * time.Second)
 }
 
-// due takes from a plan what is to be done now, the earliest first.
+// due takes from a plan what is to be done now, the earliest first. What met
+// trouble before comes last: who makes DNS slow holds up himself.
 func due(plan []candidate, now time.Time, most int) (do, rest []candidate) {
 	slices.SortStableFunc(plan, func(a, b candidate) int { return a.at.Compare(b.at) })
 	n := 0
-	for n < len(plan) && n < most && !now.Before(plan[n].at) {
+	for n < len(plan) && !now.Before(plan[n].at) {
 		n++
 	}
+	slices.SortStableFunc(plan[:n], func(a, b candidate) int { return cmp.Compare(a.tries, b.tries) })
+	n = min(n, most)
 	return plan[:n:n], plan[n:]
 }
 
@@ -82,23 +87,27 @@ func (x *Sender) attempt(ctx context.Context, s Settings, c candidate) {
 	if err == nil || ctx.Err() != nil {
 		return
 	}
-	c.at = x.o.Now().Add(again)
+	c.at = x.o.Now().Add(again << min(c.tries, maxDoublings))
+	c.tries++
 	x.plan = append(x.plan, c)
 	x.o.Count("deferred", "trouble")
 	x.o.Logger.Warn("DMARC report not sent; it is tried again", "domain", c.domain.String(), "day", c.day.String(),
 		"next", c.at.UTC().Format(time.RFC3339), telemetry.KeyError, err.Error())
 }
 
-// one sends the report about c, or skips it for good.
+// one sends the report about c, or skips it for good. Nothing is asked of DNS
+// where there is no room for a report.
 func (x *Sender) one(ctx context.Context, s Settings, c subject) error {
-	d, err := x.Draft(ctx, s, c.day, c.domain)
+	sum, err := x.o.Tally.Sum(ctx, c.day, c.domain)
 	if err != nil {
 		return err
 	}
-	if d.Code == "" {
-		if d, err = x.limit(ctx, s, d); err != nil {
-			return err
-		}
+	d, err := x.limit(ctx, s, Draft{Sum: sum})
+	if err == nil && d.Code == "" {
+		d, err = x.Draft(ctx, s, c.day, c.domain)
+	}
+	if err != nil {
+		return err
 	}
 	if d.Code != "" {
 		x.skip(ctx, c, d)
@@ -139,20 +148,45 @@ func (x *Sender) look(ctx context.Context, s Settings) error {
 	if err != nil {
 		return err
 	}
-	later := map[subject]time.Time{}
+	before := map[subject]candidate{}
 	for _, c := range x.plan {
-		later[c.subject] = c.at
+		before[c.subject] = c
 	}
 	x.plan = nil
-	for _, sum := range sums {
-		c := candidate{subject: subject{sum.Day, sum.Domain}}
-		if sum.Accepted == 0 || known[c.subject] {
-			continue
-		}
-		if c.at = Due(c.day, c.domain, s.Window); later[c.subject].After(c.at) {
-			c.at = later[c.subject]
+	for _, about := range x.chosen(sums, known) {
+		c := candidate{subject: about, at: Due(about.day, about.domain, s.Window)}
+		if b, ok := before[about]; ok && b.tries > 0 {
+			c = b
 		}
 		x.plan = append(x.plan, c)
 	}
 	return nil
+}
+
+// chosen are the domains and days that get a report and have none yet. Of the
+// names of one organization and a day those with the most mail are taken, and
+// no more than may get one: the others cost neither DNS nor the store anything.
+func (x *Sender) chosen(sums []tally.Sum, known map[subject]bool) (out []subject) {
+	count := map[string]int{}
+	about := func(on subject) string { return on.day.String() + " " + tally.Organization(on.domain) }
+	for on := range known {
+		count[about(on)]++
+	}
+	slices.SortStableFunc(sums, func(a, b tally.Sum) int { return cmp.Compare(b.Accepted, a.Accepted) })
+	left, last := 0, ""
+	for _, sum := range sums {
+		on := subject{sum.Day, sum.Domain}
+		switch org := about(on); {
+		case sum.Accepted == 0 || known[on]:
+		case count[org] >= perOrganization:
+			left, last = left+1, org
+		default:
+			count[org]++
+			out = append(out, on)
+		}
+	}
+	if today := int64(tally.DayOf(x.o.Now())); left > 0 && x.crowded.Swap(today) != today {
+		x.o.Logger.Warn("names get no DMARC report, for too many of one organization were counted", "names", left, "organization", last, "most", perOrganization)
+	}
+	return out
 }

@@ -104,8 +104,12 @@ const (
 	listDays = 60
 	// planEvery is how often it is looked what there is to be sent.
 	planEvery = 10 * time.Minute
-	// again is the wait after trouble with one report.
-	again = 20 * time.Minute
+	// again is the wait after trouble with one report, doubled each time.
+	again        = 20 * time.Minute
+	maxDoublings = 4
+	// dnsWait bounds the questions about one report: its domain's owner chose
+	// the servers, and all others wait for him.
+	dnsWait = 30 * time.Second
 	// patience is how long after the end of the day a report waits for the
 	// answer about one of its addresses while others are known.
 	patience = 24 * time.Hour
@@ -124,6 +128,7 @@ type Sender struct {
 	planned time.Time
 	plan    []candidate
 	limited atomic.Int64 // the day of which the log told that its limit was reached
+	crowded atomic.Int64 // likewise, that an organization has too many names
 }
 
 // New makes a sender.
