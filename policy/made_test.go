@@ -279,3 +279,61 @@ func TestComparedDiscoveryIsKnown(t *testing.T) {
 		t.Errorf("only one way was asked: %+v", list)
 	}
 }
+
+// TestOtherClient: which changes of policy.upstreams leave the judged client
+// the same.
+func TestOtherClient(t *testing.T) {
+	near, inner, client := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("203.0.113.8"), netip.MustParseAddr("192.0.2.1")
+	one := []UpstreamRule{{Addresses: []string{"203.0.113.7"}}}
+	for name, c := range map[string]struct {
+		was  Upstream
+		is   []UpstreamRule
+		from netip.Addr
+		want bool
+	}{
+		"still no upstream":                 {Upstream{}, one, client, false},
+		"an upstream now":                   {Upstream{}, one, near, true},
+		"no upstream any more":              {Upstream{By: near, Addr: client, Hops: 1}, nil, near, true},
+		"another address beside it":         {Upstream{By: near, Addr: client, Hops: 1}, []UpstreamRule{{Addresses: []string{"203.0.113.7", "203.0.113.9"}}}, near, false},
+		"more hops, but the client is none": {Upstream{By: near, Addr: client, Hops: 1}, []UpstreamRule{{Addresses: []string{"203.0.113.7"}, Hops: 2}}, near, false},
+		"more hops, by way of the client":   {Upstream{By: near, Addr: inner, Hops: 1}, []UpstreamRule{{Addresses: []string{"203.0.113.0/24"}, Hops: 2}}, near, true},
+		"one hop, and the client is one":    {Upstream{By: near, Addr: inner, Hops: 1}, []UpstreamRule{{Addresses: []string{"203.0.113.0/24"}, Hops: 1}}, near, false},
+		"fewer hops":                        {Upstream{By: near, Addr: client, Hops: 2}, one, near, true},
+		"nobody was found":                  {Upstream{By: near, Hops: 1, Reason: "unread"}, one, near, true},
+	} {
+		o := options(t, &proofs{})
+		o.Upstreams = c.is
+		s := stranger()
+		s.Addr = c.from
+		if got := engine(t, o).otherClient(s, Facts{Made: Made{Upstreams: "other"}, Upstream: c.was}); got != c.want {
+			t.Errorf("%s: another client %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// TestChainByOtherSettings: a chain may hang on keys that facts do not hold.
+func TestChainByOtherSettings(t *testing.T) {
+	chain := func(value string) Facts {
+		return Facts{Made: Made{MinRSABits: 1536}, ARC: arc.Result{Value: value, Sets: []arc.Set{{Instance: 1}}}}
+	}
+	for _, c := range []struct {
+		value string
+		bits  int
+		want  []string
+	}{
+		{arc.Pass, 2048, []string{arc.Pass, arc.Fail}}, {arc.Pass, 1024, []string{arc.Pass}}, {arc.Fail, 1024, []string{arc.Fail, arc.Pass}},
+		{arc.Fail, 2048, []string{arc.Fail}}, {arc.None, 2048, []string{arc.None}}, {arc.Pass, 1536, []string{arc.Pass}},
+	} {
+		e := &Engine{made: Made{MinRSABits: c.bits}}
+		var got []string
+		for _, f := range e.supposedChains(chain(c.value)) {
+			got = append(got, f.ARC.Value)
+			if f.ARC.Value == arc.Pass && c.value == arc.Fail && (f.said(0) != saidPass || !f.ARC.FromSigned) {
+				t.Errorf("%s by %d bits: %+v says nothing", c.value, c.bits, f)
+			}
+		}
+		if strings.Join(got, " ") != strings.Join(c.want, " ") {
+			t.Errorf("%s by %d bits: %v, want %v", c.value, c.bits, got, c.want)
+		}
+	}
+}
