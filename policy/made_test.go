@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"gatepost/auth/arc"
 	"gatepost/auth/arc/arctest"
@@ -71,7 +72,7 @@ func newChanging(t *testing.T) *changing {
 		}
 	}
 	zone.WriteString(peertest.TXT(arctest.Sealer{Domain: "forwarder.test"}.Name(), arctest.Sealer{Domain: "forwarder.test"}.Record()))
-	g.resolver = dnstest.New(t, zone.String()).ResolverWith(t, dnsx.Options{})
+	g.resolver = dnstest.New(t, zone.String()).ResolverWith(t, dnsx.Options{TryTimeout: time.Minute})
 	return g
 }
 

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatepost/auth/dmarc"
 	"gatepost/auth/peertest"
+	"gatepost/dnsx"
 	"gatepost/dnsx/dnstest"
 	"gatepost/mail"
 )
@@ -104,7 +106,7 @@ func TestPeersWholeMessages(t *testing.T) {
 		}
 	}
 	rspamd := peertest.StartRspamd(t, server.Addr)
-	e := engine(t, realProofs(t, server.Resolver(t)))
+	e := engine(t, realProofs(t, server.ResolverWith(t, dnsx.Options{CacheEntries: -1, TryTimeout: time.Minute})))
 	var count peertest.Tally
 	for _, c := range cases {
 		ours, theirs := dmarcOf(t, e, c), rspamd.Check(t, c.Mail).DMARC()

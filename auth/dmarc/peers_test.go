@@ -9,11 +9,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatepost/auth/dkim"
 	"gatepost/auth/dmarc"
 	"gatepost/auth/peertest"
 	"gatepost/auth/spf"
+	"gatepost/dnsx"
 	"gatepost/dnsx/dnstest"
 )
 
@@ -116,7 +118,7 @@ func TestPeers(t *testing.T) {
 
 func judge(t *testing.T, server *dnstest.Server, cases []peerCase) []dmarc.Result {
 	t.Helper()
-	checker := dmarc.New(dmarc.Options{Resolver: server.Resolver(t)})
+	checker := dmarc.New(dmarc.Options{Resolver: server.ResolverWith(t, dnsx.Options{CacheEntries: -1, TryTimeout: time.Minute})})
 	ours := make([]dmarc.Result, len(cases))
 	for i, c := range cases {
 		s, d := c.proofs(t)
