@@ -143,13 +143,14 @@ func (e *Engine) silent(r rule, s Session) bool {
 	return e.monitor && r.judges && s.Role == mail.RoleMX
 }
 
-// weigh puts a finding into the verdict unless something as severe is there.
+// weigh puts a finding into the verdict unless something as severe is there. A
+// final one takes the place of its like, but not of what is more severe.
 func weigh(v Verdict, name string, f finding, j *judgement, silent bool) Verdict {
 	before := v.Action
 	if silent && v.Would != "" {
 		before = v.Would
 	}
-	if !f.final && f.action.severity() <= before.severity() {
+	if by := f.action.severity() - before.severity(); by < 0 || by == 0 && !f.final {
 		return v
 	}
 	next := Verdict{Action: f.action, Rule: name, Reason: f.reason}

@@ -6,6 +6,7 @@ import (
 
 	"gatepost/auth/dkim"
 	"gatepost/auth/dmarc"
+	"gatepost/mail"
 )
 
 func TestTemporaryTroubleDefersOnlyWhereItMatters(t *testing.T) {
@@ -103,5 +104,25 @@ func TestOverrideByClientWithoutReverseDNSDefers(t *testing.T) {
 		if v.Action != c.want || v.Action == Defer && (v.Rule != "temperror" || !strings.Contains(v.Reply.Text, "Reverse DNS of the client")) {
 			t.Errorf("%s: %+v\n%+v", c.name, v, f.Steps)
 		}
+	}
+}
+
+// A stranger whose own DNS gives no answer got mail with two authors delivered
+// that policy.bad_from holds: temperror: accept took the mildest outcome for
+// the whole verdict.
+func TestDNSTroubleDoesNotLetBadFromIn(t *testing.T) {
+	for _, mode := range []string{ModeEnforce, ModeMonitor} {
+		p := &proofs{spf: spfResult(t, "temperror", "author.example")}
+		o := options(t, p)
+		o.Mode, o.BadFrom, o.SPF.Fail, o.DMARC.TempError = mode, "quarantine", "reject", "accept"
+		f, v, _ := engine(t, o).Content(t.Context(), stranger(), mail.Envelope{}, header(t, "From: a@author.example, b@author.example\r\n"), mail.MemoryBody(nil))
+		action := v.Action
+		if mode == ModeMonitor {
+			action = v.Would
+		}
+		if action != Quarantine || v.Rule != "from-shape" {
+			t.Errorf("%s: %+v\n%+v", mode, v, f.Steps)
+		}
+		sameAgain(t, o, stranger(), f, v)
 	}
 }
