@@ -136,17 +136,13 @@ func (e *Engine) signature(f Facts, i int) (pass, other bool) {
 	rsa := strings.HasPrefix(strings.ToLower(r.Algorithm), "rsa")
 	weak := rsa && r.KeyBits < is.MinRSABits
 	unsafe := r.BodyLength >= 0 && is.BodyLengthTag != dkim.BodyLengthAccept
-	places := 0 // taken for sure by signatures above
-	for _, above := range f.DKIM[:i] {
-		if above.KeyBits > 0 {
-			places++
-		}
-	}
+	before, _ := f.place(i, was.MaxSignatures)
+	place, taken := f.place(i, is.MaxSignatures)
 	switch {
-	case r.Value == dkim.Pass && (weak || unsafe || places >= is.MaxSignatures):
+	case r.Value == dkim.Pass && (weak || unsafe || taken >= is.MaxSignatures):
 		return false, true
 	case r.Value == dkim.Pass:
-		return true, i >= is.MaxSignatures && is.MaxSignatures < was.MaxSignatures
+		return true, place >= is.MaxSignatures && is.MaxSignatures < was.MaxSignatures
 	case r.Value != dkim.Policy || weak && r.KeyBits > 0 || unsafe && r.KeyBits > 0:
 		return false, true
 	case r.KeyBits > 0:
@@ -154,7 +150,25 @@ func (e *Engine) signature(f Facts, i int) (pass, other bool) {
 		wasUnsafe := r.BodyLength >= 0 && was.BodyLengthTag != dkim.BodyLengthAccept
 		return wasWeak || wasUnsafe, true
 	}
-	return i >= was.MaxSignatures && is.MaxSignatures > was.MaxSignatures, true
+	return before >= was.MaxSignatures && is.MaxSignatures > was.MaxSignatures, true
+}
+
+// place tells how many signatures are looked at before signature i where most
+// are verified, and how many of them surely count among those.
+func (f *Facts) place(i, most int) (before, taken int) {
+	domains := make([]mail.Domain, len(f.DKIM))
+	for j, r := range f.DKIM {
+		domains[j] = r.Domain
+	}
+	for before, j := range dkim.Order(domains, f.From.Domain(), most) {
+		if j == i {
+			return before, taken
+		}
+		if f.DKIM[j].KeyBits > 0 {
+			taken++
+		}
+	}
+	return len(domains), taken
 }
 
 // supposedDMARCOf is what DMARC may say of g, which is f with other signatures.

@@ -263,6 +263,40 @@ func TestSignatureByOtherSettings(t *testing.T) {
 	}
 }
 
+// Replay took the signatures for looked at from the top, while those of the
+// author come first where there are too many: with fewer places it refused on
+// paper what would have been accepted.
+func TestTheAuthorsSignatureKeepsItsPlace(t *testing.T) {
+	by := func(name string) dkim.Result {
+		return dkim.Result{Value: dkim.Pass, Algorithm: "rsa-sha256", KeyBits: 2048, BodyLength: -1, Domain: domain(t, name)}
+	}
+	unseen := func(r dkim.Result) dkim.Result { r.Value, r.KeyBits = dkim.Policy, 0; return r }
+	list, author, other := by("list.test"), by("author.test"), by("other.test")
+	for name, c := range map[string]struct {
+		was, is int
+		found   []dkim.Result
+		want    string // p: passes, n: does not, ?: either
+	}{
+		"one place for two":          {10, 1, []dkim.Result{list, author}, "np"},
+		"two places for three":       {10, 2, []dkim.Result{list, other, author}, "pnp"},
+		"below the author's domain":  {10, 1, []dkim.Result{list, by("mail.author.test")}, "np"},
+		"above it":                   {10, 1, []dkim.Result{list, by("test")}, "np"},
+		"places for all":             {1, 10, []dkim.Result{unseen(list), author}, "?p"},
+		"more places, still too few": {1, 2, []dkim.Result{unseen(list), unseen(other), author}, "??p"},
+		"fewer, and none left":       {2, 1, []dkim.Result{list, author, unseen(other)}, "npn"},
+	} {
+		f := Facts{From: address(t, "joe@author.test"), Made: Made{MinRSABits: 1024, MaxSignatures: c.was}, DKIM: c.found}
+		e, got := &Engine{made: Made{MinRSABits: 1024, MaxSignatures: c.is}}, ""
+		for i := range f.DKIM {
+			pass, not := e.signature(f, i)
+			got += map[[2]bool]string{{true, false}: "p", {false, true}: "n", {true, true}: "?"}[[2]bool{pass, not}]
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 // TestComparedDiscoveryIsKnown: where both ways were asked, the other answer
 // is among the facts.
 func TestComparedDiscoveryIsKnown(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -120,32 +119,34 @@ func (v *Verifier) verify(ctx context.Context, content mail.Body) ([]Result, int
 	return results, work, nil
 }
 
-// order is in which signatures are looked at: from the top. Where there are
-// more than are verified, those by the author's domain, a parent of it or a
-// name below it come first, or whoever hands the message on could hide them
-// behind his own.
+// order is in which of fields are looked at.
 func (v *Verifier) order(header mail.Header, fields []mail.Field) []int {
-	order := make([]int, len(fields))
-	for i := range order {
-		order[i] = i
-	}
 	author, err := mail.HeaderFrom(header)
-	if len(fields) <= v.options.MaxSignatures || err != nil {
-		return order
-	}
-	byAuthor := make([]bool, len(fields))
-	for i, field := range fields {
-		var r Result
-		_, _ = parseSignature(field, &r)
-		byAuthor[i] = r.Domain.Within(author.Domain()) || author.Domain().Within(r.Domain)
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		if byAuthor[a] == byAuthor[b] {
-			return 0
+	domains := make([]mail.Domain, len(fields))
+	if err == nil && len(fields) > v.options.MaxSignatures {
+		for i, field := range fields {
+			var r Result
+			_, _ = parseSignature(field, &r)
+			domains[i] = r.Domain
 		}
-		return map[bool]int{true: -1, false: 1}[byAuthor[a]]
-	})
-	return order
+	}
+	return Order(domains, author.Domain(), v.options.MaxSignatures)
+}
+
+// Order is in which signatures by these domains are looked at, of which most
+// are verified: from the top. Where there are more, those by the author's
+// domain, a parent of it or a name below it come first, or whoever hands the
+// message on could hide them behind his own.
+func Order(domains []mail.Domain, author mail.Domain, most int) []int {
+	byAuthor, others := make([]int, 0, len(domains)), []int(nil)
+	for i, d := range domains {
+		if len(domains) <= most || d.Within(author) || author.Within(d) {
+			byAuthor = append(byAuthor, i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	return append(byAuthor, others...)
 }
 
 // admit decides by the field alone whether a signature is worth a look-up.
