@@ -74,7 +74,9 @@ func (e *Engine) supposed(s Session, f Facts) (list []Facts, open bool) {
 	if e.otherClient(s, f) {
 		return []Facts{f}, e.wantsProofs(s, f) || len(e.exempt) > 0
 	}
-	if !f.Proved || f.Unread != "" {
+	was := f.Made
+	was.Upstreams = e.made.Upstreams
+	if !f.Proved || f.Unread != "" || was == e.made {
 		return []Facts{f}, false
 	}
 	for _, signatures := range e.supposedDKIM(f) {
@@ -84,7 +86,15 @@ func (e *Engine) supposed(s Session, f Facts) (list []Facts, open bool) {
 			list = append(list, e.supposedChains(g)...)
 		}
 	}
-	return list, len(list) > 1 && len(f.troubled()) > 0
+	return list, len(f.troubled()) > 0 // Facts.Worlds are those of the settings of then
+}
+
+// forgetDMARC leaves the facts as they are where policy.dmarc is off.
+func (f *Facts) forgetDMARC() {
+	f.DMARC, f.Worlds = dmarc.Result{}, slices.Clone(f.Worlds)
+	for i := range f.Worlds {
+		f.Worlds[i].DMARC = dmarc.Result{}
+	}
 }
 
 // otherClient tells whether another client may be judged, behind another list
@@ -136,8 +146,7 @@ func (e *Engine) signature(f Facts, i int) (pass, other bool) {
 	rsa := strings.HasPrefix(strings.ToLower(r.Algorithm), "rsa")
 	weak := rsa && r.KeyBits < is.MinRSABits
 	unsafe := r.BodyLength >= 0 && is.BodyLengthTag != dkim.BodyLengthAccept
-	before, _ := f.place(i, was.MaxSignatures)
-	place, taken := f.place(i, is.MaxSignatures)
+	place, taken := f.place(i)
 	switch {
 	case r.Value == dkim.Pass && (weak || unsafe || taken >= is.MaxSignatures):
 		return false, true
@@ -150,17 +159,17 @@ func (e *Engine) signature(f Facts, i int) (pass, other bool) {
 		wasUnsafe := r.BodyLength >= 0 && was.BodyLengthTag != dkim.BodyLengthAccept
 		return wasWeak || wasUnsafe, true
 	}
-	return before >= was.MaxSignatures && is.MaxSignatures > was.MaxSignatures, true
+	return place >= was.MaxSignatures && is.MaxSignatures > was.MaxSignatures, true
 }
 
-// place tells how many signatures are looked at before signature i where most
-// are verified, and how many of them surely count among those.
-func (f *Facts) place(i, most int) (before, taken int) {
+// place tells how many signatures come before signature i where there are too
+// many, and how many of them surely take a place among those that are verified.
+func (f *Facts) place(i int) (before, taken int) {
 	domains := make([]mail.Domain, len(f.DKIM))
 	for j, r := range f.DKIM {
 		domains[j] = r.Domain
 	}
-	for before, j := range dkim.Order(domains, f.From.Domain(), most) {
+	for before, j := range dkim.Order(domains, f.From.Domain()) {
 		if j == i {
 			return before, taken
 		}

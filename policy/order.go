@@ -84,6 +84,9 @@ func (e *Engine) Content(ctx context.Context, s Session, env mail.Envelope, head
 // Where the facts were gathered by other settings than this engine's, it tries
 // what they may be by these: where that changes the verdict, it is undecided.
 func (e *Engine) Decide(s Session, f Facts) Decision {
+	if !e.dmarc.enabled {
+		f.forgetDMARC()
+	}
 	list, open := e.supposed(s, f)
 	d := e.decide(s, list[0])
 	for _, other := range list[1:] {

@@ -119,7 +119,7 @@ func (v *Verifier) verify(ctx context.Context, content mail.Body) ([]Result, int
 	return results, work, nil
 }
 
-// order is in which of fields are looked at.
+// order is in which of fields are looked at; where all are, from the top.
 func (v *Verifier) order(header mail.Header, fields []mail.Field) []int {
 	author, err := mail.HeaderFrom(header)
 	domains := make([]mail.Domain, len(fields))
@@ -130,17 +130,17 @@ func (v *Verifier) order(header mail.Header, fields []mail.Field) []int {
 			domains[i] = r.Domain
 		}
 	}
-	return Order(domains, author.Domain(), v.options.MaxSignatures)
+	return Order(domains, author.Domain())
 }
 
-// Order is in which signatures by these domains are looked at, of which most
-// are verified: from the top. Where there are more, those by the author's
-// domain, a parent of it or a name below it come first, or whoever hands the
-// message on could hide them behind his own.
-func Order(domains []mail.Domain, author mail.Domain, most int) []int {
+// Order is in which signatures by these domains are looked at where there are
+// more than are verified. Those by the author's domain, a parent of it or a name
+// below it come first, or whoever hands the message on could hide them behind
+// his own.
+func Order(domains []mail.Domain, author mail.Domain) []int {
 	byAuthor, others := make([]int, 0, len(domains)), []int(nil)
 	for i, d := range domains {
-		if len(domains) <= most || d.Within(author) || author.Within(d) {
+		if d.Within(author) || author.Within(d) {
 			byAuthor = append(byAuthor, i)
 		} else {
 			others = append(others, i)
