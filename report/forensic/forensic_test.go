@@ -206,6 +206,34 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestNamesLeakThroughWords: a Message-ID that names the recipient, and a
+// domain in an SPF record that a macro made of the sender's local part.
+func TestNamesLeakThroughWords(t *testing.T) {
+	for id, told := range map[string]bool{"<20261121.Victim=receiver.example@list.example>": false, "<1@author.example>": true} {
+		w, x := newWorld(t)
+		x.Offer(message(t, asks, func(m *Message) {
+			h, err := mail.ParseHeader([]byte("From: alice@author.example\r\nMessage-ID: " + id + "\r\n\r\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Header, m.Envelope.Recipients[0].Address = h, addr(t, "victim+list@receiver.example")
+			m.Facts.SPF.Value, m.Facts.SPF.Reason = "permerror", "syntax error in the SPF record of bob.bounce.author.example: unknown field"
+		}))
+		w.drain(x)
+		body, err := w.accepted[0].Content.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(body)
+		if err != nil || strings.Contains(strings.ToLower(string(text)), "victim") || strings.Contains(string(text), "bob.") {
+			t.Errorf("%s: %v\n%s", id, err, text)
+		}
+		if strings.Contains(string(text), "Message-ID: "+id) != told {
+			t.Errorf("%s is told: %t", id, !told)
+		}
+	}
+}
+
 // TestWhatIsReported: by fo= and what failed.
 func TestWhatIsReported(t *testing.T) {
 	aligned := func(m *Message) { m.Facts.DMARC.Value, m.Facts.DMARC.DKIMAligned = dmarc.Pass, true }

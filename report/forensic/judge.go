@@ -112,7 +112,7 @@ func incident(m *Message, kind string, s Settings) failure.Incident {
 	i := failure.Incident{
 		ID: m.ID, At: m.At, Client: client(m), Port: m.Port, Helo: m.Helo, MailFrom: m.Envelope.From, Domain: f.DMARC.From,
 		Failure: kind, Delivery: delivery(m.Verdict.Action), Unaligned: unaligned(f), Results: results(f, s.Submitter),
-		Header: failure.Excerpt(m.Header), ReportingBy: s.Submitter.String(), Agent: s.Software,
+		Header: withoutRecipients(failure.Excerpt(m.Header), m.Envelope), ReportingBy: s.Submitter.String(), Agent: s.Software,
 	}
 	if f.Upstream.Addr.IsValid() {
 		i.Port, i.Helo = 0, f.Upstream.Helo
@@ -121,6 +121,18 @@ func incident(m *Message, kind string, s Settings) failure.Incident {
 		i.DKIMDomain, i.DKIMSel, i.DKIMID = sig.Domain, sig.Selector, sig.Identity
 	}
 	return i
+}
+
+// withoutRecipients leaves out a Message-ID in which a recipient's name stands,
+// as senders of bulk mail like: whoever forged the message knows it, but the
+// owner of the domain need not.
+func withoutRecipients(fields []mail.Field, e *mail.Envelope) []mail.Field {
+	return slices.DeleteFunc(fields, func(f mail.Field) bool {
+		return f.Is("Message-ID") && slices.ContainsFunc(e.Recipients, func(r mail.Recipient) bool {
+			name, _, _ := strings.Cut(strings.ToLower(r.Address.Local()), "+")
+			return strings.Contains(strings.ToLower(f.Value()), name)
+		})
+	})
 }
 
 // delivery is the word for what became of the message (RFC 6591 section
@@ -135,9 +147,12 @@ func delivery(a policy.Action) string {
 	return "delivered"
 }
 
-// results is our Authentication-Results without i=, which has a local part.
+// results is our Authentication-Results without i=, which has a local part, and
+// without words about SPF: they may name a domain that a macro made of one
+// (RFC 7208 section 7.2).
 func results(f *policy.Facts, by mail.Domain) string {
 	told := *f
+	told.SPF.Reason = ""
 	told.DKIM = slices.Clone(f.DKIM)
 	for i := range told.DKIM {
 		told.DKIM[i].Identity = ""
