@@ -37,6 +37,10 @@ type Upstream struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// Hidden tells whether the message came through an upstream and nobody knows
+// from whom: the connection's address is a filter of ours, and tells nothing.
+func (u Upstream) Hidden() bool { return u.By.IsValid() && !u.Addr.IsValid() }
+
 // upstreamOf finds the client behind an upstream. The fields are read from
 // the newest on, and only as long as a trusted hop wrote them: the first
 // client that is not one of the trusted addresses is the one.

@@ -275,6 +275,7 @@ func TestWhatIsReported(t *testing.T) {
 			m.Header.Fields = append(m.Header.Fields, mail.Field{Name: "Auto-Submitted", Raw: []byte("Auto-Submitted: No\r\n")})
 		}, "dmarc"},
 		{"1", "put off", func(m *Message) { m.Verdict.Action = policy.Defer }, ""},
+		{"1", "behind a filter of ours, by nobody knows whom", func(m *Message) { m.Facts.Upstream = policy.Upstream{By: m.Client, Reason: "x"} }, ""},
 		{"1", "not judged", func(m *Message) { m.Facts.Proved = false }, ""},
 		{"1", "not readable", func(m *Message) { m.Facts.Unread = "x" }, ""},
 		{"1", "our own domain", func(m *Message) { m.Facts.DMARC.From = domain(t, "ours.example") }, ""},

@@ -22,6 +22,8 @@ func eligible(m *Message, ours func(mail.Domain) bool) bool {
 		return false // nobody asks
 	case r.PSD == "y":
 		return false // RFC 9991 section 2: not for the owner of a public suffix
+	case f.Upstream.Hidden():
+		return false // we would tell of a filter of ours
 	case f.Report || m.Envelope.From.IsNull() || automatic(m.Header):
 		return false // reports about reports, notices and answers would go on for ever
 	case m.Verdict.Action == policy.Defer:

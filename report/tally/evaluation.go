@@ -121,8 +121,7 @@ type Policy struct {
 // again.
 func (m *Message) counts() bool {
 	r := &m.Facts.DMARC
-	hidden := m.Facts.Upstream.By.IsValid() && !m.Facts.Upstream.Addr.IsValid()
-	return m.Facts.Proved && !m.Facts.Report && !hidden && (r.Value == dmarc.Pass || r.Value == dmarc.Fail) &&
+	return m.Facts.Proved && !m.Facts.Report && !m.Facts.Upstream.Hidden() && (r.Value == dmarc.Pass || r.Value == dmarc.Fail) &&
 		r.Record != nil && len(r.Record.Aggregate) > 0 && !r.PolicyDomain.IsZero() && m.Verdict.Action != policy.Defer
 }
 
