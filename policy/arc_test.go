@@ -6,6 +6,7 @@ import (
 
 	"gatepost/auth/arc"
 	"gatepost/auth/authres"
+	"gatepost/auth/dmarc"
 	"gatepost/auth/spf"
 	"gatepost/mail"
 )
@@ -230,6 +231,21 @@ func TestSealedByAnotherPolicy(t *testing.T) {
 		o.TrustedSealers = nil // and back again
 		if d := engine(t, o).Decide(stranger(), d.Facts); d.Verdict.Action != Reject || d.Undecided || !d.Facts.Disposition.Sealer.IsZero() {
 			t.Errorf("%s, back again: %+v", c.name, d)
+		}
+	}
+}
+
+// TestSealedByAnotherPolicyInTrouble: where DNS left DMARC open, what a sealer
+// that was not trusted saw may decide, and was not asked.
+func TestSealedByAnotherPolicyInTrouble(t *testing.T) {
+	for results, undecided := range map[string]bool{" spf=pass smtp.mailfrom=a@author.example": true, " spf=fail smtp.mailfrom=a@author.example": false} {
+		facts, v := judgeSealed(t, chain(t, "list.example"+results), func(o *Options, p *proofs) {
+			o.TrustedSealers, p.dmarc = nil, dmarc.Result{Value: "temperror"}
+		})
+		o := options(t, &proofs{})
+		o.TrustedSealers, o.Proofs = []string{"list.example"}, Proofs{}
+		if d := engine(t, o).Decide(stranger(), facts); v.Action != Defer || d.Undecided != undecided {
+			t.Errorf("%s: %+v, then %+v", results, v, d)
 		}
 	}
 }

@@ -255,3 +255,14 @@ func TestBadFromIsHeldOnMXOnly(t *testing.T) {
 		t.Error("tag is taken: nobody would be judged, and the mail delivered")
 	}
 }
+
+// Of findings as severe as each other the first names the rule; only a final
+// one takes its place.
+func TestTheFirstOfEqualsStays(t *testing.T) {
+	p := &proofs{spf: spfResult(t, "fail", "author.example"), dmarc: policyOf("quarantine")}
+	o := options(t, p)
+	o.SPF.Fail = "quarantine"
+	if f, v := judge(t, o); v.Action != Quarantine || v.Rule != "spf" {
+		t.Errorf("%+v\n%+v", v, f.Steps)
+	}
+}

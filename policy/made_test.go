@@ -345,6 +345,10 @@ func TestDNSTroubleByOtherSettingsIsUndecided(t *testing.T) {
 			t.Errorf("l= was %s: %+v", l, d)
 		}
 	}
+	f.Made.BodyLengthTag, f.Made.Upstreams = "unsafe", "0a1b2c3d" // which this client is none of
+	if d := engine(t, o).Decide(stranger(), f); d.Undecided {
+		t.Errorf("other upstreams: %+v", d)
+	}
 }
 
 // TestComparedDiscoveryIsKnown: where both ways were asked, the other answer

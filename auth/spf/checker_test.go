@@ -256,6 +256,12 @@ xn--mller-kva.plain.test. 60 IN TXT "v=spf1 +all"
 	if n := s.Queries("xn--mller-kva.x.eai.test", "A"); n != 0 {
 		t.Errorf("%d questions for the A-label of a local part", n)
 	}
+	s.Add(t, "sender.test. 60 IN TXT \"v=spf1 -exists:%{s}.x.sender.test +all\"\n*.x.sender.test. 60 IN A 127.0.0.2\n")
+	for local, want := range map[string]string{"müller": "pass", "muller": "fail"} {
+		if r := check(t, s, "192.0.2.1", "helo.test", address(t, local, "sender.test")); r.Value != want {
+			t.Errorf("%s of %%{s}: %+v", local, r)
+		}
+	}
 }
 
 // The p macro compared names with their case: a record that writes its domain
