@@ -53,14 +53,15 @@ func TestWhatIsSealed(t *testing.T) {
 		name   string
 		facts  policy.Facts
 		record string // in the place of facts
+		chain  string
 		cv     string
 	}{
-		{"judged", policy.Facts{Proved: true}, "", "cv=none"},
-		{"a chain that failed", policy.Facts{Proved: true, ARC: arc.Result{Value: arc.Fail}}, "", "cv=fail"},
-		{"DNS gave no answer", policy.Facts{Proved: true, ARC: arc.Result{Value: arc.Fail, Temporary: true}}, "", ""},
-		{"not judged", policy.Facts{}, "", ""},
-		{"not read", policy.Facts{Proved: true, Unread: "x"}, "", ""},
-		{"no record", policy.Facts{}, "{", ""},
+		{"judged", policy.Facts{Proved: true}, "", "", "cv=none"},
+		{"a chain that failed", policy.Facts{Proved: true, ARC: arc.Result{Value: arc.Fail}}, "", "ARC-Seal: i=1\r\n", "cv=fail"},
+		{"DNS gave no answer", policy.Facts{Proved: true, ARC: arc.Result{Value: arc.Fail, Temporary: true}}, "", "ARC-Seal: i=1\r\n", ""},
+		{"not judged", policy.Facts{}, "", "", ""},
+		{"not read", policy.Facts{Proved: true, Unread: "x"}, "", "", ""},
+		{"no record", policy.Facts{}, "{", "", ""},
 	} {
 		record, err := json.Marshal(intake.Record{Facts: test.facts})
 		if err != nil {
@@ -70,7 +71,7 @@ func TestWhatIsSealed(t *testing.T) {
 			record = []byte(test.record)
 		}
 		m := &mail.Message{ID: mail.ID(i + 1), Facts: record, Prefix: []byte("Authentication-Results: gate.test; spf=none\r\n"),
-			Content: mail.MemoryBody([]byte("From: a@b.test\r\n\r\nx\r\n"))}
+			Content: mail.MemoryBody([]byte(test.chain + "From: a@b.test\r\n\r\nx\r\n"))}
 		fields, names, err := s.Sign(t.Context(), m, "as-is", m.Open)
 		sealed := test.cv != ""
 		if err != nil || !strings.Contains(string(fields), test.cv) || (len(fields) > 0) != sealed || (strings.Join(names, " ") == "arc:seal.test/s1") != sealed {

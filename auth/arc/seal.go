@@ -93,6 +93,8 @@ func (m *sealing) place(was Result) error {
 		return unsealed("DNS gave no answer about its chain: %s", was.Reason)
 	case was.Value == Fail && ended:
 		return unsealed("its chain ended with cv=fail in set %d", newest)
+	case was.Value == Fail && len(fields) == 0:
+		return unsealed("its chain is not the one that was judged")
 	case was.Value == Fail:
 		m.cv = Fail
 	case was.Value == Pass:

@@ -176,6 +176,7 @@ func TestUnsealed(t *testing.T) {
 		"50 broken sets":   {"ARC-Seal: i=50\r\n" + plain, "x; none", Result{Value: Fail}, "has 50 sets already"},
 		"DNS":              {sealed, "x; none", Result{Value: Fail, Temporary: true, Reason: "key x"}, "DNS gave no answer about its chain: key x"},
 		"stripped":         {plain, "x; none", pass, "not the one that was judged"},
+		"stripped, failed": {plain, "x; none", Result{Value: Fail}, "not the one that was judged"},
 		"another":          {sealed, "x; none", Result{Value: Pass, Sets: make([]Set, 2)}, "not the one that was judged"},
 		"not judged":       {sealed, "x; none", Result{}, "a chain that was not judged"},
 		"malformed header": {"no field\r\n" + plain, "x; none", Result{}, "malformed header"},
