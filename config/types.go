@@ -381,7 +381,7 @@ type FailureReport struct {
 	Enabled         bool   `yaml:"enabled" doc:"Send a report where a message fails as the fo tag of the author's domain says."`
 	From            string `yaml:"from" doc:"Sender of the reports; needed when enabled. Sign its domain: dkim.sign."`
 	Org             string `yaml:"org" doc:"Name of the organization in the reports. Default: hostname."`
-	PerDomainPerDay int    `yaml:"per_domain_per_day" default:"10" doc:"Reports of a day about one policy domain, by this node; and to one address, by all."`
+	PerDomainPerDay int    `yaml:"per_domain_per_day" default:"10" doc:"Reports of a day about policy domains of one registered domain, by this node; and to one address, by all."`
 	PerHour         int    `yaml:"per_hour" default:"60" doc:"Reports of an hour in all, by this node."`
 }
 

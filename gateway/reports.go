@@ -4,8 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
-	"golang.org/x/net/publicsuffix"
-
+	"gatepost/auth/dmarc"
 	"gatepost/gateway/intake"
 	"gatepost/mail"
 	"gatepost/queue"
@@ -66,8 +65,5 @@ func reportSender(m *mail.Message) string {
 	if f.DMARC.Value == "pass" {
 		sender = f.From.Domain()
 	}
-	if d, err := publicsuffix.EffectiveTLDPlusOne(sender.String()); err == nil {
-		return d
-	}
-	return sender.String()
+	return dmarc.Registered(sender.String())
 }

@@ -47,9 +47,9 @@ func FuzzRegistered(f *testing.F) {
 		if err != nil {
 			return
 		}
-		org := registered(d.String())
-		if o := domainOf(org); !d.Within(o) || registered(org) != org {
-			t.Fatalf("%q: organization %q, whose own is %q", name, org, registered(org))
+		org := Registered(d.String())
+		if o := domainOf(org); !d.Within(o) || Registered(org) != org {
+			t.Fatalf("%q: organization %q, whose own is %q", name, org, Registered(org))
 		}
 		if suffix, _ := publicsuffix.PublicSuffix(d.String()); suffix != d.String() && strings.Count(org, ".") != strings.Count(suffix, ".")+1 {
 			t.Fatalf("%q: organization %q, public suffix %q", name, org, suffix)

@@ -25,9 +25,10 @@ type Comparison struct {
 	OrgDomain    mail.Domain `json:"org_domain,omitzero"`
 }
 
-// registered is the organizational domain by the list of public suffixes: one
+// Registered is the organizational domain by the list of public suffixes: one
 // label below the suffix. A suffix itself has none and stands for itself.
-func registered(domain string) string {
+// Bounds go by it: who has one has all names below it.
+func Registered(domain string) string {
 	d, err := publicsuffix.EffectiveTLDPlusOne(domain)
 	if err != nil {
 		return domain

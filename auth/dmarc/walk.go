@@ -86,7 +86,7 @@ type organization struct {
 // organizational finds the organizational domain of a name.
 func (w *walker) organizational(ctx context.Context, domain string) (organization, error) {
 	if w.psl {
-		return organization{domain: registered(domain)}, nil
+		return organization{domain: Registered(domain)}, nil
 	}
 	names := path(domain)
 	highest := ""

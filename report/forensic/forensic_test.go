@@ -434,6 +434,20 @@ func TestClientBehindAFilter(t *testing.T) {
 	}
 }
 
+// TestSubdomainsUseUpTheHour: who has one name has all names below it.
+func TestSubdomainsUseUpTheHour(t *testing.T) {
+	w, x := newWorld(t)
+	w.settings.PerDomain, w.settings.PerHour = 2, 5
+	for i := range 20 {
+		x.Offer(message(t, asks, func(m *Message) { m.Facts.DMARC.PolicyDomain = domain(t, fmt.Sprintf("a%d.evil.example", i)) }))
+	}
+	x.Offer(message(t, asks))
+	w.drain(x)
+	if w.told[Sent] != 3 || w.told[Limited] != 18 {
+		t.Error(w.told)
+	}
+}
+
 func TestRunEndsAndCounts(t *testing.T) {
 	w, x := newWorld(t)
 	x.Offer(message(t, asks))

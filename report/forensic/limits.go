@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"gatepost/auth/dmarc"
 	"gatepost/mail"
 )
 
@@ -20,11 +21,11 @@ type limits struct {
 	seen    map[string]int // likenesses of the hour, and how often
 	carried map[string]int // those of the hour before that were not told
 	day     time.Time
-	domains map[mail.Domain]int
+	domains map[string]int // reports of the day, by organization
 }
 
 func newLimits() *limits {
-	return &limits{seen: map[string]int{}, domains: map[mail.Domain]int{}}
+	return &limits{seen: map[string]int{}, domains: map[string]int{}}
 }
 
 // admit tells whether a failure may be reported, and how many like it the
@@ -33,15 +34,16 @@ func (l *limits) admit(domain mail.Domain, likeness string, now time.Time, s Set
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(now.UTC())
+	org := dmarc.Registered(domain.String()) // names below cost nothing
 	if n, known := l.seen[likeness]; known {
 		l.seen[likeness] = n + 1
 		return 0, Repeated
 	}
-	if l.sent >= s.PerHour || l.domains[domain] >= s.PerDomain || len(l.seen) >= maxKnown || len(l.domains) >= maxKnown {
+	if l.sent >= s.PerHour || l.domains[org] >= s.PerDomain || len(l.seen) >= maxKnown || len(l.domains) >= maxKnown {
 		return 0, Limited
 	}
 	l.sent++
-	l.domains[domain]++
+	l.domains[org]++
 	l.seen[likeness] = 0
 	return 1 + l.carried[likeness], ""
 }
@@ -52,6 +54,6 @@ func (l *limits) turn(now time.Time) {
 		l.hour, l.sent, l.carried, l.seen = hour, 0, l.seen, map[string]int{}
 	}
 	if day := now.Truncate(24 * time.Hour); !day.Equal(l.day) {
-		l.day, l.domains = day, map[mail.Domain]int{}
+		l.day, l.domains = day, map[string]int{}
 	}
 }

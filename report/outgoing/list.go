@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"gatepost/auth/dmarc"
 	"gatepost/mail"
 	"gatepost/report/suppress"
 	"gatepost/report/tally"
@@ -109,10 +110,17 @@ func (x *Sender) sentSince(ctx context.Context, since time.Time) (n int64, err e
 	return n, nil
 }
 
-// sentAbout counts reports about a domain and names below it.
+// sentAbout counts reports about names of one organization. Not every name
+// below one belongs to it: it may be a public suffix.
 func (x *Sender) sentAbout(ctx context.Context, since time.Time, org string) (n int64, err error) {
-	err = x.o.Store.Get(ctx, "SELECT COUNT(*) FROM report_out WHERE at >= ? AND state = 'sent' AND (domain = ? OR domain LIKE ?)",
-		[]any{since.UnixMilli(), org, "%." + org}, &n)
+	err = x.o.Store.Select(ctx, func(scan func(...any) error) error {
+		var name string
+		err := scan(&name)
+		if dmarc.Registered(name) == org {
+			n++
+		}
+		return err
+	}, "SELECT domain FROM report_out WHERE at >= ? AND state = 'sent' AND (domain = ? OR domain LIKE ?)", since.UnixMilli(), org, "%."+org)
 	if err != nil {
 		return 0, fmt.Errorf("count reports: %w", err)
 	}

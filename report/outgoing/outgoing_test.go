@@ -264,6 +264,27 @@ func TestNamesBelow(t *testing.T) {
 	})
 }
 
+// TestSuffixOwnerPaysForItsNames: a public suffix with a policy of its own is
+// not the organization of the names that others registered below it.
+func TestSuffixOwnerPaysForItsNames(t *testing.T) {
+	each(t, func(r *rig) {
+		for i := range perOrganization {
+			r.saw(fmt.Sprintf("town%d.gov.uk", i), "192.0.2.1", 1)
+		}
+		r.now = r.nextMorning()
+		for range 5 {
+			r.at(r.now.Add(time.Minute))
+		}
+		sent, late := len(r.door.got), r.now
+		r.now = yesterday()
+		r.saw("gov.uk", "192.0.2.1", 1)
+		r.at(late.Add(planEvery))
+		if sent != perOrganization || len(r.door.got) != sent+1 {
+			r.t.Errorf("%d reports, then %d; %s", sent, len(r.door.got)-sent, r.why()[0])
+		}
+	})
+}
+
 // TestSlowNamesHoldUpOthers: whoever answers DNS slowly, or never, comes behind
 // those that were not asked yet, and may take so long only.
 func TestSlowNamesHoldUpOthers(t *testing.T) {

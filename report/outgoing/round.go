@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"gatepost/auth/dmarc"
 	"gatepost/mail"
 	"gatepost/report/tally"
 	"gatepost/telemetry"
@@ -121,7 +122,7 @@ func (x *Sender) one(ctx context.Context, s Settings, c subject) error {
 // names of one organization: who owns a domain has any number of names below.
 func (x *Sender) limit(ctx context.Context, s Settings, d Draft) (Draft, error) {
 	today := tally.DayOf(x.o.Now())
-	org := tally.Organization(d.Sum.Domain)
+	org := dmarc.Registered(d.Sum.Domain.String())
 	if n, err := x.sentAbout(ctx, today.Begin(), org); err != nil {
 		return d, err
 	} else if n >= perOrganization {
@@ -168,7 +169,7 @@ func (x *Sender) look(ctx context.Context, s Settings) error {
 // no more than may get one: the others cost neither DNS nor the store anything.
 func (x *Sender) chosen(sums []tally.Sum, known map[subject]bool) (out []subject) {
 	count := map[string]int{}
-	about := func(on subject) string { return on.day.String() + " " + tally.Organization(on.domain) }
+	about := func(on subject) string { return on.day.String() + " " + dmarc.Registered(on.domain.String()) }
 	for on := range known {
 		count[about(on)]++
 	}

@@ -253,43 +253,46 @@ func (m *Message) evaluate() Evaluation {
 func (m *Message) append(b []byte) []byte {
 	f := m.Facts
 	text := func(s string) { b = append(append(b, s...), 0) }
-	flag := func(on bool) {
-		if on {
-			b = append(b, '1')
-		}
-		b = append(b, 0)
-	}
 	text(f.DMARC.PolicyDomain.String())
 	b = append(m.source().AppendTo(b), 0)
 	text(f.From.Domain().String())
 	text(m.Envelope.From.Domain().String())
 	text(m.recipients().String())
 	text(m.disposition())
-	flag(f.DMARC.DKIMAligned)
-	flag(f.DMARC.SPFAligned)
+	b = appendFlags(b, f.DMARC.DKIMAligned, f.DMARC.SPFAligned)
 	reason := m.reason()
 	text(reason.Type)
 	text(reason.Comment)
 	text(f.SPF.Domain.String())
 	text(scope(f.SPF.Identity))
 	text(f.SPF.Value)
-	r := f.DMARC.Record
-	text(r.Policy)
-	text(r.Subdomains)
-	text(r.NonExistent)
-	flag(r.DKIMStrict)
-	flag(r.SPFStrict)
-	flag(r.Testing)
-	b = append(b, byte(r.Pct), 0)
-	for _, option := range r.FailureOptions {
-		b = append(b, option...)
-	}
-	b = append(b, 0)
+	b = appendPolicy(b, f.DMARC.Record)
 	var room [maxSignatures]*dkim.Result
 	for _, s := range signatures(f, room[:0]) {
 		text(s.Domain.String())
 		text(s.Selector)
 		text(s.Value)
+	}
+	return b
+}
+
+func appendPolicy(b []byte, r *dmarc.Record) []byte {
+	for _, s := range [...]string{r.Policy, r.Subdomains, r.NonExistent} {
+		b = append(append(b, s...), 0)
+	}
+	b = append(appendFlags(b, r.DKIMStrict, r.SPFStrict, r.Testing), byte(r.Pct), 0)
+	for _, option := range r.FailureOptions {
+		b = append(b, option...)
+	}
+	return append(b, 0)
+}
+
+func appendFlags(b []byte, flags ...bool) []byte {
+	for _, on := range flags {
+		if on {
+			b = append(b, '1')
+		}
+		b = append(b, 0)
 	}
 	return b
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"gatepost/auth/dmarc"
 	"gatepost/mail"
 	"gatepost/store"
 	"gatepost/telemetry"
@@ -91,7 +92,7 @@ func (t *Tally) load(ctx context.Context) {
 	}
 	for id, domain := range found {
 		d.stored[id] = true
-		d.domains[Organization(domain)]++
+		d.domains[dmarc.Registered(domain.String())]++
 		d.total++
 	}
 }

@@ -11,8 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
+	"gatepost/auth/dmarc"
 	"gatepost/mail"
 	"gatepost/policy"
 	"gatepost/store"
@@ -165,7 +164,7 @@ func (t *Tally) insert(on Day, id identity, m *Message) *row {
 
 // enter counts a new row of a domain where there is room for it.
 func (d *day) enter(domain mail.Domain, o *Options) bool {
-	org := Organization(domain)
+	org := dmarc.Registered(domain.String())
 	n, known := d.domains[org]
 	if d.total >= o.Rows || n >= o.RowsPerDomain || !known && len(d.domains) >= o.Domains {
 		return false
@@ -173,15 +172,6 @@ func (d *day) enter(domain mail.Domain, o *Options) bool {
 	d.domains[org] = n + 1
 	d.total++
 	return true
-}
-
-// Organization is the registered domain that a domain belongs to, by the list
-// of public suffixes: bounds go by it, for who has one has all names below it.
-func Organization(d mail.Domain) string {
-	if name, err := publicsuffix.EffectiveTLDPlusOne(d.String()); err == nil {
-		return name
-	}
-	return d.String()
 }
 
 func (t *Tally) grow(r *row, by figures) {
