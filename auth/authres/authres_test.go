@@ -169,11 +169,11 @@ func TestForged(t *testing.T) {
 		"mx.example.com=x", `"mx".example.com; none`, `mx."example".com; none`, "mx(c).example.com; none", "mx (c) .example (d)\r\n .com; none", `"mx" ".example.com"; none`,
 		`"mx".example.com 1; none`, "MX.EXAMPLE.COM.\t(c)\r\n 1 ; spf=pass", `"MX.EXAMPLE.COM." 1; none`, "((c) (d)) mx.example.com;", "mx.example.com;", "mx.example.com ;;", `"mx.example.com"x; none`, ")mx.example.com; none", "(a)) mx.example.com; none", // and what cannot be read:
 		"", "; dkim=pass", "(x", "(x; mx.example.com", `"mx.example.com`, "=?utf-8?q?mx.example.com?=; none", "mx.example\x00.com; none",
-		"m\xc3\xbcx.example; none", `mx.exa"mple".com; none`, strings.Repeat("(", 17) + strings.Repeat(")", 17) + "other.example; none", "<mx.example.com>; none",
+		"m\xc3\xbcx.example; none", `mx.exa"mple".com; none`, strings.Repeat("(", 17) + strings.Repeat(")", 17) + "other.example; none", "<mx.example.com>; none", "mx.example.com, x; none", "mx.example.com:25; none", "mx.example.com@other.example; none",
 	}
 	theirs := []string{"other.example; dkim=pass", "example.com; none", "mx.example.com.other.example; none", "amx.example.com; none",
 		"(mx.example.com) other.example; none", `"other.example" (mx.example.com); none`, "other.example; x=mx.example.com", "(a) other.example 1; none", `"other.example" 1; none`, "other.example/1; none",
-		"other.example", "other.example;", "mx (c) .example; com", "mx.example; .com", "xmx.example.com.; none", `"oth\er.example"; none`, `" other.example "; none`, "(\\)) other.example; none", "mx.example.com2; none"}
+		"other.example", "other.example;", "mx (c) .example; com", "mx.example; .com", "xmx.example.com.; none", `"oth\er.example"; none`, `" other.example "; none`, "(\\)) other.example; none", "mx.example.com2; none", `"[IPv6:2001:db8::1]"; none`}
 	check := func(name, value string, want bool) {
 		raw := "Subject: x\r\n" + name + value + "\r\nFrom: a@b\r\n\r\n"
 		h, err := mail.ParseHeader([]byte(raw))

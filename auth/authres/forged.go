@@ -48,14 +48,16 @@ func claimedID(value string) (string, bool) {
 	return id, isPrintable(id)
 }
 
-// isPrintable refuses octets that a reader may drop or take for another.
+// isPrintable refuses octets that a reader may drop, take for another or take
+// for the end: mx.example.com,x is no token (RFC 8601 section 2.2). An address
+// literal is one name.
 func isPrintable(id string) bool {
 	for i := range len(id) {
 		if id[i] <= ' ' || id[i] > '~' {
 			return false
 		}
 	}
-	return id != "" && !strings.ContainsAny(id, ")=?<>\\\"")
+	return id != "" && !strings.ContainsAny(id, ")=?<>\\\",@") && (id[0] == '[' || !strings.Contains(id, ":"))
 }
 
 // sameID also takes names that mean the same in DNS.
