@@ -218,6 +218,16 @@ func (l *List) Run(ctx context.Context) error {
 	}
 }
 
+// The pause of an address. Where its host refused this message, and no address,
+// it is paused only if it took no other report for as long: a report about a
+// domain on a block list must not keep those about others from it.
+const (
+	pause = "INSERT INTO report_pause (address, since, until, message, reason)" +
+		" SELECT address, CAST(? AS BIGINT), CAST(? AS BIGINT), message, CAST(? AS TEXT) FROM report_copy WHERE message = ? AND address = ?"
+	tookNone   = " AND NOT EXISTS (SELECT 1 FROM report_copy AS other WHERE other.address = ? AND other.outcome = 'delivered' AND other.sent >= ?)"
+	onConflict = " ON CONFLICT (address) DO UPDATE SET since = excluded.since, until = excluded.until, message = excluded.message, reason = excluded.reason"
+)
+
 // ended writes the outcome of a copy, and the pause where there was none. Of
 // messages that are no reports there is no row that could change.
 func (l *List) ended(ctx context.Context, e queue.Event) error {
@@ -231,11 +241,11 @@ func (l *List) ended(ctx context.Context, e queue.Event) error {
 	now := l.o.Now()
 	until := now.Add(l.o.Pause())
 	if e.Kind == trace.KindBounced || e.Kind == trace.KindFailed {
-		statements = append(statements, store.Statement{
-			SQL: "INSERT INTO report_pause (address, since, until, message, reason)" +
-				" SELECT address, CAST(? AS BIGINT), CAST(? AS BIGINT), message, CAST(? AS TEXT) FROM report_copy WHERE message = ? AND address = ?" +
-				" ON CONFLICT (address) DO UPDATE SET since = excluded.since, until = excluded.until, message = excluded.message, reason = excluded.reason",
-			Args: []any{now.UnixMilli(), until.UnixMilli(), status, id, to}})
+		s := store.Statement{SQL: pause + onConflict, Args: []any{now.UnixMilli(), until.UnixMilli(), status, id, to}}
+		if e.Status.Said && e.Status.Scope == mail.ScopeMessage {
+			s.SQL, s.Args = pause+tookNone+onConflict, append(s.Args, to, now.Add(now.Sub(until)).UnixMilli())
+		}
+		statements = append(statements, s)
 	}
 	affected, err := l.o.Store.Submit(ctx, statements...)
 	if err != nil {

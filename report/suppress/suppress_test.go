@@ -55,6 +55,12 @@ func (r *rig) report(id mail.ID, to ...string) *mail.Message {
 func (r *rig) end(m *mail.Message, kind trace.Kind, to, text string) {
 	r.t.Helper()
 	r.Observe(queue.Event{Kind: kind, Message: m, Recipient: address(r.t, to), Status: mail.Status{Code: 550, Enhanced: mail.Enhanced{5, 1, 1}, Text: text}})
+	r.written()
+}
+
+// written writes what was observed.
+func (r *rig) written() {
+	r.t.Helper()
 	for {
 		select {
 		case e := <-r.events:
@@ -103,6 +109,37 @@ func TestPause(t *testing.T) {
 		r.now = r.now.Add(time.Hour)
 		if reason := r.paused("bad@a.example"); reason != "" {
 			r.t.Errorf("it does not end: %s", reason)
+		}
+	})
+}
+
+// TestRefusedContentPausesSharedAddress: many owners name the same service; a
+// report that it does not like the words of pauses it only if it takes no other.
+func TestRefusedContentPausesSharedAddress(t *testing.T) {
+	each(t, func(r *rig) {
+		words := func(m *mail.Message) {
+			r.events <- queue.Event{Kind: trace.KindFailed, Message: m, Recipient: address(r.t, "d@service.example"),
+				Status: mail.Status{Code: 554, Enhanced: mail.Enhanced{5, 7, 1}, Text: "blocked", Said: true, Scope: mail.ScopeMessage}}
+			r.written()
+		}
+		r.end(r.report(1, "d@service.example"), trace.KindDelivered, "d@service.example", "")
+		words(r.report(2, "d@service.example"))
+		if reason := r.paused("d@service.example"); reason != "" {
+			r.t.Errorf("paused though it takes others: %s", reason)
+		}
+		r.now = r.now.Add(49 * time.Hour)
+		words(r.report(3, "d@service.example"))
+		if r.paused("d@service.example") == "" {
+			r.t.Error("it took none for as long as a pause, and is not paused")
+		}
+	})
+	each(t, func(r *rig) {
+		r.end(r.report(1, "d@service.example"), trace.KindDelivered, "d@service.example", "")
+		r.events <- queue.Event{Kind: trace.KindFailed, Message: r.report(2, "d@service.example"), Recipient: address(r.t, "d@service.example"),
+			Status: mail.Status{Code: 550, Text: "expired", Scope: mail.ScopeMessage}}
+		r.written()
+		if r.paused("d@service.example") == "" {
+			r.t.Error("what expired does not pause")
 		}
 	})
 }
