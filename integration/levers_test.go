@@ -157,7 +157,9 @@ func TestReplay(t *testing.T) {
 func TestReplayOfOtherProofs(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "", nil)
-	data := s.signAs(t, "plain.test", s.signAs(t, "reject.test", letter("a@reject.test", "bob@example.test", "signed twice", "text")))
+	other := letter("a@reject.test", "bob@example.test", "another", "other text") // whose signature does not fit
+	broken := strings.TrimSuffix(s.signAs(t, "www.reject.test", other), other)
+	data := s.signAs(t, "plain.test", broken+s.signAs(t, "reject.test", letter("a@reject.test", "bob@example.test", "signed twice", "text")))
 	id := queuedID(t, send(t, fromStranger, s.mx, 250, "a@plain.test", "bob@example.test", data))
 	send(t, fromStranger, s.mx, 550, "a@plain.test", "bob@example.test", letter("a@reject.test", "bob@example.test", "not signed", "text"))
 	s.settled()
@@ -171,6 +173,7 @@ func TestReplayOfOtherProofs(t *testing.T) {
 		told   []string
 	}{
 		{"dkim: {min_rsa_bits: 2048}", 0, []string{"0 would change", "2 message(s) were judged with policy.dkim.min_rsa_bits: 1024, now 2048"}},
+		{"dkim: {max_signatures: 2}", 0, []string{"0 would change", "policy.dkim.max_signatures: 10, now 2"}}, // the author's come first
 		{"dkim: {max_signatures: 1}", 2, []string{"1 reject.test accept reject dmarc " + id, "policy.dkim.max_signatures: 10, now 1"}},
 		{"dkim: {body_length_tag: accept}", 0, []string{"policy.dkim.body_length_tag: unsafe, now accept"}},
 		{"dmarc: {discovery: psl}", 0, []string{"policy.dmarc.discovery: treewalk, now psl"}},
