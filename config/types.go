@@ -341,7 +341,7 @@ type Upstream struct {
 
 // TagPolicy names the field of tagged mail.
 type TagPolicy struct {
-	Header string `yaml:"header" default:"X-Gatepost-Verdict" doc:"Name of the field."`
+	Header string `yaml:"header" default:"X-Gatepost-Verdict" doc:"Name of the field; it begins with X-. Fields of this name that others wrote are removed."`
 }
 
 // Quarantine says what becomes of held mail.

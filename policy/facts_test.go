@@ -186,3 +186,16 @@ func TestEveryWrongOptionIsToldByPath(t *testing.T) {
 		t.Errorf("too much: %v", got)
 	}
 }
+
+// TestTagTakesNoFieldThatMailNeeds: strangers' fields of the name are removed,
+// so "From" there would have taken every author away.
+func TestTagTakesNoFieldThatMailNeeds(t *testing.T) {
+	for name, good := range map[string]bool{"": true, "X-Spam": true, "x-spam": true, "From": false, "Authentication-Results": false, "X-": false, "X": false, "X- a": false} {
+		o := options(t, &proofs{})
+		o.TagHeader = name
+		var wrong *FieldError
+		if _, err := New(o); (err == nil) != good || err != nil && (!errors.As(err, &wrong) || wrong.Path != "policy.tag.header") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

@@ -90,9 +90,14 @@ func (p *problems) prefixes(path string, list []string) []netip.Prefix {
 	return out
 }
 
+// fieldName reads the name of a field of ours. Strangers' fields of that name
+// are taken away, so that it must be none that mail needs.
 func (p *problems) fieldName(path, name string) string {
 	if name == "" {
 		return "X-Gatepost-Verdict"
+	}
+	if len(name) < 3 || !strings.EqualFold(name[:2], "X-") {
+		p.add(path, "expected a name that begins with X-, found %q: fields of that name that others wrote are removed", name)
 	}
 	for _, c := range []byte(name) {
 		if c <= ' ' || c >= 0x7f || c == ':' {

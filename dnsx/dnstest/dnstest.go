@@ -94,7 +94,7 @@ func (s *Server) ResolverWith(t testing.TB, o dnsx.Options) *dnsx.Resolver {
 		o.Servers = []dnsx.Server{{Address: s.Addr}}
 	}
 	if o.TryTimeout == 0 {
-		o.TryTimeout = 300 * time.Millisecond
+		o.TryTimeout = 3 * time.Second
 	}
 	if o.Rounds == 0 {
 		o.Rounds = 1

@@ -87,25 +87,40 @@ func (x *Inbox) Consume(ctx context.Context, m *mail.Message) (Summary, error) {
 	if err != nil && !shown {
 		return Summary{}, err
 	}
-	s := Summary{used: Allowance{Octets: m.Content.Size() + found.Unpacked}}
-	err = x.documents(ctx, m, found, sender, reason, &s)
-	return s, errors.Join(err, x.count(ctx, sender, s.used, 0))
+	r := x.reading(m, found, sender)
+	err = r.documents(ctx, found.Documents, reason)
+	return r.sum, errors.Join(err, x.count(ctx, sender, r.sum.used, 0))
 }
 
-// documents reads the files of a message; reason is why it has no more of them.
-func (x *Inbox) documents(ctx context.Context, m *mail.Message, found extract.Found, sender, reason string, s *Summary) error {
-	e := envelope{messageID: mail.SafeText(found.MessageID, maxKey), from: mail.SafeText(found.From, maxSender), received: x.o.Now()}
-	base := Unread{Message: m.ID, Received: e.received, Sender: e.from, Size: m.Content.Size(), Proven: sender}
-	if base.Sender == "" {
-		base.Sender = m.Envelope.From.String()
+// reading is a message on its way into the tables.
+type reading struct {
+	*Inbox
+	message *mail.Message
+	from    envelope
+	base    Unread // what is the same of all its files
+	sum     Summary
+}
+
+func (x *Inbox) reading(m *mail.Message, found extract.Found, sender string) *reading {
+	r := &reading{Inbox: x, message: m, sum: Summary{used: Allowance{Octets: m.Content.Size() + found.Unpacked}},
+		from: envelope{messageID: mail.SafeText(found.MessageID, maxKey), from: mail.SafeText(found.From, maxSender), received: x.o.Now()}}
+	r.base = Unread{Message: m.ID, Received: r.from.received, Sender: r.from.from, Size: m.Content.Size(), Proven: sender}
+	if r.base.Sender == "" {
+		r.base.Sender = m.Envelope.From.String()
 	}
-	for i, d := range found.Documents {
-		if err := x.document(ctx, m, base, i, d, e, s); err != nil {
+	return r
+}
+
+// documents reads the files of the message; reason is why it has no more of
+// them.
+func (r *reading) documents(ctx context.Context, files []extract.Document, reason string) error {
+	for i, d := range files {
+		if err := r.document(ctx, i, d); err != nil {
 			return err
 		}
 	}
 	if reason != "" {
-		return x.keep(ctx, m, base, len(found.Documents), reason, s)
+		return r.keep(ctx, r.base, len(files), reason)
 	}
 	return nil
 }
@@ -120,29 +135,30 @@ func (x *Inbox) extract(ctx context.Context, m *mail.Message) (extract.Found, er
 }
 
 // document reads one file of the message; i is its number there.
-func (x *Inbox) document(ctx context.Context, m *mail.Message, base Unread, i int, d extract.Document, e envelope, s *Summary) error {
-	base.Kind, base.Name = d.Kind, mail.SafeText(d.Name, maxKey)
-	entries, err := read(d, e)
+func (r *reading) document(ctx context.Context, i int, d extract.Document) error {
+	entries, err := read(d, r.from)
 	if err == nil {
-		err = x.room(ctx, base.Proven, entries, s)
+		err = r.room(ctx, entries)
 	}
 	if reason, shown := reasonOf(err); shown {
-		return x.keep(ctx, m, base, i, reason, s)
+		u := r.base
+		u.Kind, u.Name = d.Kind, mail.SafeText(d.Name, maxKey)
+		return r.keep(ctx, u, i, reason)
 	}
 	if err != nil {
 		return err
 	}
 	for _, one := range entries {
-		one.Message, one.Received, one.Sender, one.Proven = m.ID, e.received, base.Sender, base.Proven
-		stored, err := x.insert(ctx, one)
+		one.Message, one.Received, one.Sender, one.Proven = r.message.ID, r.from.received, r.base.Sender, r.base.Proven
+		stored, err := r.insert(ctx, one)
 		if err != nil {
 			return err
 		}
-		s.used.Reports, s.used.Records = s.used.Reports+1, s.used.Records+int64(len(one.rows))
+		r.sum.used.Reports, r.sum.used.Records = r.sum.used.Reports+1, r.sum.used.Records+int64(len(one.rows))
 		if stored {
-			s.Stored++
+			r.sum.Stored++
 		} else {
-			s.Duplicates++
+			r.sum.Duplicates++
 		}
 	}
 	return nil
@@ -150,9 +166,9 @@ func (x *Inbox) document(ctx context.Context, m *mail.Message, base Unread, i in
 
 // room refuses what the tables, or the sender's share of them, have no place
 // for. Two at once may both pass; the bound is against floods, not exact.
-func (x *Inbox) room(ctx context.Context, sender string, entries []entry, s *Summary) error {
+func (r *reading) room(ctx context.Context, entries []entry) error {
 	var reports, records int64
-	if err := x.o.Store.Get(ctx, "SELECT COUNT(*), CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM report_in", nil, &reports, &records); err != nil {
+	if err := r.o.Store.Get(ctx, "SELECT COUNT(*), CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM report_in", nil, &reports, &records); err != nil {
 		return fmt.Errorf("count reports: %w", err)
 	}
 	more := int64(0)
@@ -160,39 +176,39 @@ func (x *Inbox) room(ctx context.Context, sender string, entries []entry, s *Sum
 		more += int64(len(e.rows))
 	}
 	reports, records = reports+int64(len(entries)), records+more
-	u, err := x.usage(ctx, sender)
+	u, err := r.usage(ctx, r.base.Proven)
 	if err != nil {
 		return err
 	}
-	if rows := s.used.Records + more; u.own.Records+rows > x.o.Sender.Records || u.all.Records+rows > x.o.Daily.Records {
-		return &extract.Error{Reason: fmt.Sprintf("%d more records than %s may send today (report.max_records)", more, named(sender))}
+	if rows := r.sum.used.Records + more; u.own.Records+rows > r.o.Sender.Records || u.all.Records+rows > r.o.Daily.Records {
+		return &extract.Error{Reason: fmt.Sprintf("%d more records than %s may send today (report.max_records)", more, named(r.base.Proven))}
 	}
-	if reports > x.o.Reports || records > x.o.Records {
-		return &extract.Error{Reason: fmt.Sprintf("no more room: %d reports with %d records are kept at most (report.max_reports, max_records, keep)", x.o.Reports, x.o.Records)}
+	if reports > r.o.Reports || records > r.o.Records {
+		return &extract.Error{Reason: fmt.Sprintf("no more room: %d reports with %d records are kept at most (report.max_reports, max_records, keep)", r.o.Reports, r.o.Records)}
 	}
 	return nil
 }
 
 // keep remembers what could not be read and lets go of the oldest.
-func (x *Inbox) keep(ctx context.Context, m *mail.Message, u Unread, part int, reason string, s *Summary) error {
-	s.Unread = append(s.Unread, reason)
-	s.used.Reports++
-	r, err := m.Open(ctx)
+func (r *reading) keep(ctx context.Context, u Unread, part int, reason string) error {
+	r.sum.Unread = append(r.sum.Unread, reason)
+	r.sum.used.Reports++
+	content, err := r.message.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("keep an unreadable report: %w", err)
 	}
-	defer r.Close()
-	if u.Content, err = io.ReadAll(io.LimitReader(r, x.o.Content)); err != nil {
+	defer content.Close()
+	if u.Content, err = io.ReadAll(io.LimitReader(content, r.o.Content)); err != nil {
 		return fmt.Errorf("keep an unreadable report: %w", err)
 	}
-	_, err = x.o.Store.Submit(ctx,
+	_, err = r.o.Store.Submit(ctx,
 		store.Statement{SQL: "INSERT INTO report_in_unread (id, message, part, kind, received, sender, name, reason, size, proven, content)" +
 			" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message, part) DO NOTHING",
-			Args: []any{int64(x.o.IDs.Next()), int64(u.Message), part, string(u.Kind), u.Received.UnixMilli(), u.Sender, u.Name, reason, u.Size, u.Proven, u.Content}},
+			Args: []any{int64(r.o.IDs.Next()), int64(u.Message), part, string(u.Kind), u.Received.UnixMilli(), u.Sender, u.Name, reason, u.Size, u.Proven, u.Content}},
 		// One sender cannot push out what others sent.
 		store.Statement{SQL: "DELETE FROM report_in_unread WHERE proven = ? AND id <= (SELECT id FROM report_in_unread WHERE proven = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
-			Args: []any{u.Proven, u.Proven, max(x.o.Unread/unreadShare, 1)}},
-		store.Statement{SQL: "DELETE FROM report_in_unread WHERE id <= (SELECT id FROM report_in_unread ORDER BY id DESC LIMIT 1 OFFSET ?)", Args: []any{x.o.Unread}})
+			Args: []any{u.Proven, u.Proven, max(r.o.Unread/unreadShare, 1)}},
+		store.Statement{SQL: "DELETE FROM report_in_unread WHERE id <= (SELECT id FROM report_in_unread ORDER BY id DESC LIMIT 1 OFFSET ?)", Args: []any{r.o.Unread}})
 	if err != nil {
 		return fmt.Errorf("keep an unreadable report: %w", err)
 	}
