@@ -15,6 +15,9 @@ type Duration time.Duration
 // Std is the duration for the standard library.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
+// maxDuration is the longest in whole days, 179 years.
+const maxDuration = 65535 * 24 * time.Hour
+
 // UnmarshalText reads a duration; a bare number other than 0 has no meaning.
 func (d *Duration) UnmarshalText(b []byte) error {
 	s := string(b)
@@ -35,7 +38,7 @@ func (d *Duration) UnmarshalText(b []byte) error {
 		}
 	}
 	v, err := time.ParseDuration(s)
-	if err != nil || v < 0 || days+v < 0 { // more than 292 years
+	if err != nil || v < 0 || v > maxDuration-days {
 		return errors.New("expected a duration such as 30s, 5m, 4h or 5d")
 	}
 	*d = Duration(days + v)
