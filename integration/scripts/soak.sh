@@ -58,8 +58,9 @@ fuzz() {
 export -f fuzz
 export fuzz_time=$time failed=$work/failed
 
+version=$(git describe --tags --always --dirty) # before the log is begun, which is in the tree
 : >"$log"
-say "soak of $(git describe --tags --always --dirty), begun $(date -u '+%F %H:%M') UTC, $(nproc) cores, $(go version | cut -d' ' -f3), Linux $(uname -r)"
+say "soak of $version, begun $(date -u '+%F %H:%M') UTC, $(nproc) cores, $(go version | cut -d' ' -f3), Linux $(uname -r)"
 if wanted kill; then
   if [ -z "${GATEPOST_TEST_POSTGRES:-}" ]; then
     GATEPOST_TEST_POSTGRES=$(integration/scripts/postgres.sh start) || { say "FAILED: PostgreSQL did not start"; status=1; }
