@@ -288,7 +288,7 @@ func TestOnlyValidatingServersAreBelieved(t *testing.T) {
 func TestEqualQuestionsShareOneExchange(t *testing.T) {
 	s := dnstest.New(t, exampleZone)
 	s.Fail("mail.example.com", "A", dnstest.Timeout)
-	r := s.ResolverWith(t, dnsx.Options{TryTimeout: 300 * time.Millisecond, CacheEntries: -1})
+	r := s.ResolverWith(t, dnsx.Options{TryTimeout: 2 * time.Second, CacheEntries: -1})
 	impatient, cancel := context.WithCancel(t.Context())
 	var callers sync.WaitGroup
 	errs := make([]error, 20)

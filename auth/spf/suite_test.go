@@ -142,7 +142,7 @@ func suiteResolver(t *testing.T, data map[string][]any) *dnsx.Resolver {
 			}
 		}
 	}
-	return server.ResolverWith(t, dnsx.Options{TryTimeout: 100 * time.Millisecond})
+	return server.ResolverWith(t, dnsx.Options{TryTimeout: 2 * time.Second})
 }
 
 func zoneLine(name, recordType string, value any) string {
